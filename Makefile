@@ -1,0 +1,54 @@
+# Two commands do everything: `make serve` and `make test`. They need Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONUNBUFFERED = 1
+
+.DEFAULT_GOAL := help
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "syncserver needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "This Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@touch $@
+
+serve: $(READY) ## Run the server with its own PostgreSQL (flags: make serve ARGS="--port 9000")
+	@$(BIN)/syncserver serve $(ARGS)
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+simulate: $(READY) ## 200 readers for 60 s against a live server; fails if anything is lost, repeated, out of order or different
+	@$(BIN)/python tests/bench/readers.py $(ARGS)
+
+bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run
+	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+migrate: $(READY) ## Bring the database up to date (yours: SYNCSERVER_OWNER_URL)
+	@$(BIN)/syncserver migrate $(ARGS)
+
+lock: ## Choose versions anew (for maintainers; needs uv)
+	uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	  --extra dev pyproject.toml clients/python/pyproject.toml --no-emit-package syncserver-client -o requirements.lock
+
+clean: ## Remove the environment and caches, never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help serve test check format simulate bench migrate lock clean

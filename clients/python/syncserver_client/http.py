@@ -1,0 +1,173 @@
+"""The REST side: reading a row, polling for changes, pushing where no socket is live. One attempt a call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from syncserver_client.clock import Clock
+from syncserver_client.errors import Fatal, Rejected, Transient
+from syncserver_client.model import Ack, Row
+from syncserver_client.settings import Settings
+from syncserver_client.token import TokenSource
+from syncserver_client.wire import JsonObject, decode_object, parse_stamp
+
+TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+# httpx logs each URL, and httpcore each response header: keys and cursors, which are nobody's business. The filter
+# silences them for this client's requests only; other requests of the app are logged as before.
+_ours: ContextVar[bool] = ContextVar("syncserver_client_request", default=False)
+_TALKATIVE = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
+
+
+def _not_ours(_record: logging.LogRecord) -> bool:
+    return not _ours.get()
+
+
+class RefetchNeeded(Exception):
+    """The cursor cannot be honoured: begin again from nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Changes after a cursor. `server_time` is None where the answer was "nothing new"."""
+
+    rows: Sequence[Row]
+    cursor: str
+    more: bool
+    server_time: datetime | None
+
+
+class Http:
+    """Requests with the bearer token. All raise Transient where trying again may help, Fatal where it cannot."""
+
+    def __init__(self, settings: Settings, token: TokenSource, clock: Clock) -> None:
+        self._settings = settings
+        self._token = token
+        self._clock = clock
+        self._client: httpx.AsyncClient | None = None
+
+    async def get(self, resource: str, key: str) -> Row | None:
+        """The row as it is now, None if there is none; Rejected if the server refuses to say."""
+        response = await self._request("GET", f"/{quote(resource, safe='')}/{quote(key, safe='')}")
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        return Row.from_rest(resource, key, _body(response))
+
+    async def changes(self, cursor: str | None) -> Page:
+        """One page of changes after `cursor` (None: everything); RefetchNeeded if the server lost that place."""
+        params: dict[str, str] = {"wait": "0", "limit": str(self._settings.poll_limit)}
+        headers: dict[str, str] = {}
+        if self._settings.resources is not None:
+            params["resources"] = ",".join(self._settings.resources)
+        if cursor is not None:
+            params["cursor"] = cursor
+            headers["If-None-Match"] = f'"{cursor}"'
+        sent_at = self._clock.raw()
+        response = await self._request("GET", "/changes", params=params, headers=headers)
+        if response.status_code == HTTPStatus.GONE:
+            raise RefetchNeeded
+        if response.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            if not self._clock.known:
+                self._clock.synchronise(sent_at, self._clock.raw(), _date(response) or self._clock.raw())
+            return Page((), response.headers.get("Sync-Cursor") or cursor or "", more=False, server_time=None)
+        page = _page(_body(response))
+        if page.server_time is not None:
+            self._clock.synchronise(sent_at, self._clock.raw(), page.server_time)
+        return page
+
+    async def push(self, body: bytes) -> list[Ack]:
+        """Send a JSON body of mutations; an ack for each. Rejected if the body as a whole was refused."""
+        response = await self._request("POST", "/push", content=body, headers={"Content-Type": "application/json"})
+        acks = _body(response).get("acks")
+        if not isinstance(acks, list):
+            raise Transient("bad_frame", "the server answered a push without acks")
+        return [Ack.from_wire(ack) for ack in acks]
+
+    async def close(self) -> None:
+        """Let go of idle connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _request(self, method: str, path: str, **parts: Any) -> httpx.Response:
+        response = await self._attempt(method, path, await self._token.current(), parts)
+        if response.status_code == HTTPStatus.UNAUTHORIZED and self._token.renewable:
+            response = await self._attempt(method, path, await self._token.fresh(), parts)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise Fatal("unauthorised", "the server does not accept the token")
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in TRY_AGAIN:
+            raise Transient(f"http_{response.status_code}", retry_after_s=_retry_after_s(response))
+        return response
+
+    async def _attempt(self, method: str, path: str, token: str, parts: dict[str, Any]) -> httpx.Response:
+        headers = {**parts.get("headers", {}), "Authorization": f"Bearer {token}"}
+        url = self._settings.http_url + path
+        quiet = _ours.set(True)
+        try:
+            return await self._opened().request(method, url, **{**parts, "headers": headers})
+        except httpx.HTTPError as error:
+            # The exception's own text may hold the address, so only its kind is passed on.
+            raise Transient("unreachable", type(error).__name__) from error
+        finally:
+            _ours.reset(quiet)
+
+    def _opened(self) -> httpx.AsyncClient:
+        """Made at first use: most clients live on their socket and never need the TLS set-up of this one."""
+        if self._client is None:
+            _silence()
+            verify = self._settings.ssl_context or True
+            self._client = httpx.AsyncClient(timeout=self._settings.http_timeout_s, verify=verify)
+        return self._client
+
+
+def _silence() -> None:
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_not_ours)
+
+
+def _body(response: httpx.Response) -> JsonObject:
+    if response.status_code == HTTPStatus.OK:
+        return decode_object(response.content)
+    raise _refusal(response)
+
+
+def _refusal(response: httpx.Response) -> Rejected:
+    """The problem document as an error; a proxy's page has none, then the status speaks."""
+    code, detail = f"http_{response.status_code}", ""
+    if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        code = "too_large"
+    try:
+        problem = decode_object(response.content)
+    except Transient:
+        return Rejected(code, detail)
+    return Rejected(str(problem.get("code") or code), str(problem.get("detail") or ""))
+
+
+def _page(body: JsonObject) -> Page:
+    try:
+        rows = [Row.from_wire(row) for row in body["rows"]]
+        return Page(rows, str(body["cursor"]), bool(body["more"]), parse_stamp(body["server_time"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise Transient("bad_frame", "the server sent changes that this client cannot read") from error
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    """The server's time by the Date header, to half a second: better than none where an answer has no body."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC) + timedelta(seconds=0.5)
+    except (KeyError, ValueError):
+        return None
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else None

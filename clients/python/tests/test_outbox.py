@@ -1,0 +1,106 @@
+import json
+from datetime import timedelta
+
+import pytest
+from syncserver_client.backoff import Backoff
+from syncserver_client.errors import Closed
+from syncserver_client.model import Ack, Mutation
+from syncserver_client.outbox import ENVELOPE_BYTES, Outbox
+from syncserver_client.socket import Limits
+
+ROOMY = Limits()
+
+
+@pytest.fixture
+def outbox(clock):
+    return Outbox(clock, Backoff(1.0, 8.0, jitter=lambda _low, high: high))
+
+
+def add(outbox, key="k", **parts):
+    return outbox.add(Mutation("put", "progress", key, parts.pop("value", {}), **parts), base=3)
+
+
+async def test_what_is_sent_again_is_byte_for_byte_the_same(outbox, clock):
+    entry = add(outbox)
+    (first,) = outbox.batch(0.0, ROOMY)
+    body = first.body
+    outbox.sent([entry], due=10.0)
+    assert outbox.batch(5.0, ROOMY) == []
+    clock.offset = timedelta(days=1)
+    outbox.cut()
+    (again,) = outbox.batch(5.0, ROOMY)
+    assert again.body == body
+    assert json.loads(body)["base"] == 3
+    assert json.loads(body)["mutation_id"] == entry.mutation.mutation_id
+
+
+async def test_stamps_are_corrected_at_the_first_send_and_grow(outbox, clock):
+    for key in "abc":
+        add(outbox, key)
+    clock.offset = timedelta(days=-1)
+    stamps = [json.loads(entry.body)["updated_at"] for entry in outbox.batch(0.0, ROOMY)]
+    assert stamps == sorted(set(stamps))
+    assert stamps[0].startswith("2025-12-31")
+
+
+async def test_acks_settle_and_deferred_waits_longer_each_time(outbox):
+    entry = add(outbox)
+    mutation_id = entry.mutation.mutation_id
+    for due in (1.0, 2.0, 4.0):
+        assert outbox.answer([Ack(mutation_id, "deferred")], now=0.0) == []
+        assert outbox.next_due() == due
+    assert outbox.answer([Ack(mutation_id, "applied", 4), Ack("unknown", "applied")], 0.0)[0][1].offset == 4
+    assert entry.answer.result().status == "applied"
+    assert len(outbox) == 0
+    assert outbox.next_due() is None
+
+
+async def test_batches_keep_the_limits_and_the_order(outbox):
+    entries = [add(outbox, str(n)) for n in range(5)]
+    assert outbox.batch(0.0, Limits(mutations=2)) == entries[:2]
+    size = len(entries[0].body) + 1
+    assert outbox.batch(0.0, Limits(frame_bytes=ENVELOPE_BYTES + 3 * size)) == entries[:3]
+
+
+async def test_one_that_no_frame_can_hold_is_rejected(outbox):
+    entry = add(outbox, value={"x": "y" * 5000})
+    small = add(outbox)
+    assert outbox.batch(0.0, Limits(frame_bytes=4000)) == [small]
+    assert entry.answer.result().code == "too_large"
+
+
+async def test_after_1009_the_largest_frame_is_not_sent_again(outbox):
+    small = add(outbox)
+    outbox.sent(outbox.batch(0.0, ROOMY), due=9.0)
+    large = add(outbox, value={"x": "y" * 5000})
+    outbox.sent(outbox.batch(0.0, ROOMY), due=9.0)
+    outbox.too_large()
+    outbox.cut()
+    assert large.answer.result().code == "too_large"
+    assert outbox.batch(0.0, ROOMY) == [small]
+
+
+async def test_a_refused_body_is_tried_piece_by_piece(outbox):
+    good, bad = add(outbox, "good"), add(outbox, "bad")
+    outbox.refused([good, bad], "invalid", "")
+    assert outbox.batch(0.0, ROOMY) == [good]
+    outbox.answer([Ack(good.mutation.mutation_id, "applied")], 0.0)
+    outbox.refused(outbox.batch(0.0, ROOMY), "invalid", "no")
+    assert bad.answer.result().detail == "no"
+
+
+async def test_failing_tells_all_writers(outbox):
+    entry = add(outbox)
+    outbox.fail(Closed())
+    assert isinstance(entry.answer.exception(), Closed)
+
+
+async def test_what_is_no_mutation_is_refused_at_once(outbox):
+    entry = add(outbox)
+    with pytest.raises(ValueError, match="waiting"):
+        outbox.add(entry.mutation, None)
+    with pytest.raises(ValueError, match="UUID"):
+        add(outbox, mutation_id="1")
+    with pytest.raises(TypeError):
+        add(outbox, value={"x": object()})
+    assert len(outbox) == 1

@@ -1,0 +1,1 @@
+"""Doors that close: REST routes and their errors."""

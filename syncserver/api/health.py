@@ -1,0 +1,21 @@
+"""/healthz: the process answers. /readyz: and it can do its work."""
+
+from fastapi import APIRouter, Response
+
+from syncserver.api import errors
+from syncserver.api.auth import InHouse
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="The process answers")
+async def alive() -> dict[str, str]:
+    """Whatever the database does."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="The server can do its work", responses=errors.responses(503))
+async def ready(house: InHouse, response: Response) -> dict[str, str]:
+    """The database answers."""
+    response.headers["Cache-Control"] = "no-store"
+    return {"status": "ok", "epoch": await house.epoch()}

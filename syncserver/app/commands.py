@@ -1,0 +1,78 @@
+"""What the operator's commands do: serve, migrate, check, psql, token."""
+
+import argparse
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from shutil import which
+
+from syncserver import resources
+from syncserver.app import databases, secret, server, wiring
+from syncserver.app.logging import configure
+from syncserver.app.settings import Settings
+from syncserver.core.errors import SetupError
+from syncserver.engine import tokens
+from syncserver.storage import checks, schema
+
+log = logging.getLogger("syncserver")
+
+
+def serve(settings: Settings, _: argparse.Namespace) -> None:
+    """Run the server until it is asked to stop."""
+    configure(settings.log_level)
+    key = secret.load(settings.data_dir)
+    with server.bound(settings.host, settings.port) as listening, databases.ready(settings) as urls:
+        parts = wiring.Parts(settings, urls.server, tokens.verifier(key))
+        host, port = listening.getsockname()[:2]
+
+        def started() -> None:
+            print(f"syncserver is ready on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+
+        serving = server.Server(wiring.application(parts), settings, started=started)
+        asyncio.run(serving.serve(sockets=[listening]))
+    log.info("ended")
+
+
+def migrate(settings: Settings, _: argparse.Namespace) -> None:
+    """Bring the database up to date."""
+    with databases.opened(settings) as urls:
+        try:
+            schema.upgrade(urls.owner)
+        except schema.Refused as error:
+            raise SetupError(
+                f"The database could not be migrated: {error}",
+                "See that it can be reached, and that the role in SYNCSERVER_OWNER_URL may create tables and roles.",
+            ) from None
+    print(f"The database is at migration {schema.newest()}.")
+
+
+def check(settings: Settings, _: argparse.Namespace) -> None:
+    """Say what was found, line by line; ends with 1 if the server could not start."""
+    fatal = False
+    with databases.opened(settings) as urls:
+        for finding in checks.examine(urls.server, resources.catalog()):
+            mark = "ok  " if finding.ok else "BAD " if finding.fatal else "warn"
+            print(f"{mark}  {finding.subject}: {finding.detail}")
+            if not finding.ok:
+                print(f"      What to do: {finding.advice}")
+                fatal = fatal or finding.fatal
+    if fatal:
+        sys.exit(1)
+    print("Ready to serve.")
+
+
+def psql(settings: Settings, options: argparse.Namespace) -> None:
+    """Open psql on the database as its owner; ends as psql does."""
+    with databases.opened(settings) as urls:
+        program = urls.psql or which("psql")
+        if program is None:
+            raise SetupError("There is no psql on this machine.", "Install PostgreSQL's client programs.")
+        ended = subprocess.run([program, urls.owner, *options.rest], check=False, env=os.environ)  # noqa: S603 - ours
+    sys.exit(ended.returncode)
+
+
+def token(settings: Settings, options: argparse.Namespace) -> None:
+    """Print a token."""
+    print(tokens.mint(secret.load(settings.data_dir), options.user, wiring.now(), options.days))

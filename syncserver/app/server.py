@@ -1,0 +1,69 @@
+"""uvicorn, told how we serve: sockets hear goodbye before anything closes, and the end comes within seconds."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from syncserver.app.settings import Settings
+from syncserver.core import frames
+from syncserver.core.errors import SetupError
+from syncserver.engine.house import House
+
+log = logging.getLogger(__name__)
+_SPREAD_S = 1.0
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that drains the house before it closes connections."""
+
+    def __init__(self, app: FastAPI, settings: Settings, *, started: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                ws="websockets-sansio",
+                ws_max_size=frames.FRAME_BYTES,
+                ws_per_message_deflate=False,
+                ws_ping_interval=20.0,
+                ws_ping_timeout=20.0,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._house: House = app.state.house
+        self._drain_s = settings.drain_s
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve; `started` is called when requests are answered."""
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody new, tell everybody goodbye, then close."""
+        for server in self.servers:
+            server.close()
+        await self._house.drain(self._drain_s, _SPREAD_S)
+        await super().shutdown(sockets)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket; raises SetupError that says why there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SetupError(f"Port {port} on {host} cannot be used: {reason}.", "Name another with --port.") from None
+    return listening

@@ -1,0 +1,79 @@
+"""Every setting, once: its name, unit, default and sentence. Read from flags, else from the environment."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from syncserver.core.errors import SetupError
+
+PREFIX = "SYNCSERVER_"
+
+
+def default_data_dir() -> Path:
+    """Where this kind of system keeps a program's data: of the machine for root, else of the user."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/syncserver")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "syncserver"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "syncserver"
+
+
+def _setting(sentence: str, default: Any = MISSING, *, factory: Any = MISSING, read: Callable[[str], Any] = str) -> Any:
+    return field(default=default, default_factory=factory, metadata={"sentence": sentence, "read": read})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this server is set up."""
+
+    host: str = _setting("the address to listen on; 0.0.0.0 for every network", "127.0.0.1")
+    port: int = _setting("the TCP port to listen on; 0 for any free one", 8000, read=int)
+    data_dir: Path = _setting(
+        "the one folder that holds the secret and the database", factory=default_data_dir, read=Path
+    )
+    database_url: str | None = _setting(
+        "a PostgreSQL (15 or newer) of your own, as the server's role; without it the server brings one", None
+    )
+    owner_url: str | None = _setting("the same database as the role that `migrate` uses and that owns the tables", None)
+    postgres_bin: Path | None = _setting(
+        "the folder of PostgreSQL programs to use for the database that comes along", None, read=Path
+    )
+    database_connections: int = _setting("how many connections the server holds at most", 10, read=int)
+    heartbeat_s: float = _setting("seconds between signs of life on a quiet socket", 15.0, read=float)
+    sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=float)
+    drain_s: float = _setting("seconds that sockets get to close when the server stops", 1.0, read=float)
+    log_level: str = _setting("debug, info, warning or error", "info")
+
+
+def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
+    """A flag for each of these settings (none named: all), with its sentence, variable and default."""
+    for f in fields(Settings):
+        if names and f.name not in names:
+            continue
+        default = default_data_dir() if f.name == "data_dir" else f.default
+        shown = "none" if default is None else default
+        parser.add_argument(
+            "--" + f.name.replace("_", "-"),
+            metavar=f.name.split("_")[-1].upper(),
+            help=f"{f.metadata['sentence']} [{PREFIX}{f.name.upper()}, default {shown}]",
+        )
+
+
+def read(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags, else the environment, else defaults; raises SetupError for a value that is none."""
+    given: dict[str, Any] = {}
+    for f in fields(Settings):
+        value = flags.get(f.name) or environment.get(PREFIX + f.name.upper())
+        if value:
+            try:
+                given[f.name] = f.metadata["read"](value)
+            except ValueError:
+                raise SetupError(
+                    f"{PREFIX}{f.name.upper()} (--{f.name.replace('_', '-')}) cannot be {value!r}.",
+                    f"It is {f.metadata['sentence']}.",
+                ) from None
+    return Settings(**given)

@@ -1,0 +1,46 @@
+"""Stamps: how they are written, read, bounded and made to grow. `now` is always an argument."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, WithJsonSchema
+
+AHEAD_LIMIT = timedelta(seconds=2)
+TICK = timedelta(microseconds=1)
+_YEARS = range(1, 9999)
+
+
+def write(stamp: datetime) -> str:
+    """RFC 3339, UTC, always with microseconds: `2026-11-22T08:15:00.000000Z`."""
+    return stamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def read(text: str) -> datetime:
+    """An RFC 3339 stamp in UTC; raises ValueError for one without an offset or outside the years 1 to 9998."""
+    stamp = datetime.fromisoformat(text)
+    if stamp.tzinfo is None:
+        raise ValueError("a stamp needs an offset from UTC, such as Z")
+    if stamp.year not in _YEARS or (stamp.year == 1 and stamp.timetuple().tm_yday == 1):
+        raise ValueError("a stamp's year lies between 1 and 9998")
+    return stamp.astimezone(UTC)
+
+
+def clamp(stamp: datetime, now: datetime) -> datetime:
+    """A stamp from the future counts as `now` + 2 s: it is never rejected, and never wins for years."""
+    return min(stamp, now + AHEAD_LIMIT)
+
+
+def _from_text(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise ValueError("a stamp is a text such as 2026-11-22T08:15:00.000000Z")
+    return read(value)
+
+
+Stamp = Annotated[
+    AwareDatetime,
+    BeforeValidator(_from_text),
+    PlainSerializer(write, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-22T08:15:00.000000Z"]}),
+]

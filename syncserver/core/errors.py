@@ -1,0 +1,162 @@
+"""One tree of errors. Each says what is wrong and where, has a code for programs, and tells whether to try again.
+
+SyncError
+  Malformed      the input is not what the protocol calls a message        400, close 4500
+  Unauthorised   no token, or one that does not hold                       401, close 4501
+  Unsupported    a protocol version that this server does not speak        400, close 4502
+  NotFound       no such row for this actor                                404
+  Superseded     valid, but a newer write won                              409
+  Refetch        the cursor cannot be honoured: start from nothing         410
+  TooLarge       over a limit                                              413, close 1009
+  Invalid        understood, but a value is wrong                          422
+  Unavailable    the database is away; try again                           503
+  SetupError     the operator has something to do before the server can start
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class SyncError(Exception):
+    """Root of the tree. `detail` is a sentence for people; it never repeats a token, a name or a position."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Error"
+    status: ClassVar[int] = 500
+    close: ClassVar[int] = 1011
+    retry: ClassVar[bool] = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Malformed(SyncError):
+    """Not JSON, not an object, an unknown frame type, or fields of the wrong type."""
+
+    code = "malformed"
+    title = "Malformed message"
+    status = 400
+    close = 4500
+
+
+class Unauthorised(SyncError):
+    """No token, or one that is not genuine, not for this server, or expired."""
+
+    code = "unauthorised"
+    title = "Not signed in"
+    status = 401
+    close = 4501
+
+
+class Unsupported(SyncError):
+    """The client speaks only protocol versions that this server does not."""
+
+    code = "unsupported_version"
+    title = "Protocol version not supported"
+    status = 400
+    close = 4502
+
+
+class HelloTimeout(SyncError):
+    """The first frame did not come in time."""
+
+    code = "hello_timeout"
+    title = "Hello did not come in time"
+    status = 408
+    close = 4000
+    retry = True
+
+
+class SlowReader(SyncError):
+    """The client did not read what was sent to it."""
+
+    code = "slow_reader"
+    title = "Nothing was read for too long"
+    close = 4002
+    retry = True
+
+
+class NotFound(SyncError):
+    """No such row, or not this actor's: the two are not told apart."""
+
+    code = "not_found"
+    title = "Not found"
+    status = 404
+
+
+class Removed(SyncError):
+    """The row was there and was removed."""
+
+    code = "removed"
+    title = "Removed"
+    status = 404
+
+
+class Superseded(SyncError):
+    """A newer write won. `row` is the winner, `conflict_id` the record of the loser."""
+
+    code = "superseded"
+    title = "A newer write won"
+    status = 409
+
+    def __init__(self, detail: str, row: Mapping[str, Any] | None, conflict_id: str | None) -> None:
+        super().__init__(detail)
+        self.row = row
+        self.conflict_id = conflict_id
+
+
+class Refetch(SyncError):
+    """The cursor cannot be honoured. `reason`: epoch, owner, floor, ahead or unreadable."""
+
+    code = "refetch"
+    title = "Fetch everything again"
+    status = 410
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This cursor cannot be resumed ({reason}): drop local rows and start without a cursor.")
+        self.reason = reason
+
+
+class TooLarge(SyncError):
+    """Over a limit of size or number."""
+
+    code = "too_large"
+    title = "Too large"
+    status = 413
+    close = 1009
+
+
+class Invalid(SyncError):
+    """A value is wrong. `errors` names each place as a JSON pointer with a sentence."""
+
+    code = "invalid"
+    title = "Invalid"
+    status = 422
+    close = 4500
+
+    def __init__(self, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = tuple(errors)
+
+
+class Unavailable(SyncError):
+    """The database does not answer. Nothing was lost; the same request may be sent again."""
+
+    code = "unavailable"
+    title = "Try again"
+    status = 503
+    close = 1013
+    retry = True
+    retry_after_s = 1.0
+
+
+class SetupError(SyncError):
+    """The server cannot start as it is set up. `advice` says what to do."""
+
+    code = "setup"
+    title = "Not ready to serve"
+
+    def __init__(self, detail: str, advice: str) -> None:
+        super().__init__(f"{detail}\n  What to do: {advice}")
+        self.advice = advice

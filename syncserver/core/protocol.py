@@ -1,0 +1,99 @@
+"""The server's side of one connection as a state machine without I/O: messages in, frames or errors out.
+
+States: HELLO (nothing but `hello` may come) -> OPEN -> CLOSED. The caller reads, waits and closes; this says
+what a message means and whether it may come now.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+import orjson
+from pydantic import ValidationError
+
+from syncserver.core import frames
+from syncserver.core.errors import Invalid, Malformed, TooLarge, Unsupported
+
+_TYPES: Mapping[str, type[frames.ClientFrame]] = {
+    "hello": frames.Hello,
+    "subscribe": frames.Subscribe,
+    "unsubscribe": frames.Unsubscribe,
+    "push": frames.Push,
+    "ping": frames.Ping,
+}
+
+
+class State(Enum):
+    """Where the connection is."""
+
+    HELLO = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class Protocol:
+    """One connection's rules. `receive` raises Malformed, TooLarge or Unsupported; each names its close code."""
+
+    def __init__(self) -> None:
+        self.state = State.HELLO
+
+    def receive(self, message: str | bytes) -> frames.ClientFrame:
+        """The frame that `message` is, if it may come now."""
+        if self.state is State.CLOSED:
+            raise Malformed("The connection is closed.")
+        if len(message) > frames.FRAME_BYTES:
+            raise TooLarge(f"A frame is larger than {frames.FRAME_BYTES} bytes.")
+        frame = parse(message)
+        if isinstance(frame, frames.Hello) is not (self.state is State.HELLO):
+            raise Malformed("The first frame, and only the first, is hello.")
+        if isinstance(frame, frames.Hello):
+            _agree(frame.protocol)
+        return frame
+
+    def opened(self) -> None:
+        """The hello was good: other frames may come."""
+        self.state = State.OPEN
+
+    def closed(self) -> None:
+        """Nothing may come any more."""
+        self.state = State.CLOSED
+
+
+def parse(message: str | bytes) -> frames.ClientFrame:
+    """The client frame in `message`; raises Malformed with the reason."""
+    try:
+        value = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        raise Malformed("The frame is not JSON.") from None
+    if not isinstance(value, dict):
+        raise Malformed("The frame is not a JSON object.")
+    kind = value.get("type")
+    model = _TYPES.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise Malformed("The frame has no type, or one that this version does not know.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Malformed(f"The {kind} frame is wrong: {sentence(error)}") from None
+
+
+def sentence(error: ValidationError) -> str:
+    """All that is wrong, with places, never with the values."""
+    return "; ".join(f"{pointer(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
+
+
+def invalid(error: ValidationError, root: str = "") -> Invalid | TooLarge:
+    """A validation error in our tree: TooLarge when all that is wrong is length, else Invalid with its places."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if all(e["type"] in {"string_too_long", "too_long"} for e in found):
+        return TooLarge(sentence(error))
+    return Invalid(sentence(error), [{"pointer": root + pointer(e["loc"]), "detail": e["msg"]} for e in found])
+
+
+def pointer(location: tuple[int | str, ...]) -> str:
+    """A JSON pointer (RFC 6901) to a place in the input."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+
+
+def _agree(versions: list[int]) -> None:
+    if not versions[0] <= frames.PROTOCOL <= versions[1]:
+        raise Unsupported(f"This server speaks protocol version {frames.PROTOCOL}.")

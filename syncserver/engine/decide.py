@@ -1,0 +1,188 @@
+"""One mutation against the row as it is: read what the client sent, let the resolver judge, say what to answer.
+
+Pure but for ids; the transaction around it is `push`'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from pydantic import ValidationError
+
+from syncserver.core import clock, protocol
+from syncserver.core.actor import Device
+from syncserver.core.errors import Invalid, NotFound, Removed, SyncError
+from syncserver.core.frames import Mutation
+from syncserver.core.resolver import Resolution, Version
+from syncserver.storage.changes import Entry, Place
+from syncserver.storage.conflicts import Conflict
+from syncserver.storage.mutations import Name
+from syncserver.storage.resource import Catalog, Fields, Resource
+from syncserver.storage.rows import Stored
+
+Ack = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose rows, from which device, under which client id: bound where the actor is known, never later."""
+
+    owner: str
+    device: Device
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A mutation that is well-formed, with its sender and its bounded stamp. `fields`: of a put."""
+
+    sender: Sender
+    mutation: Mutation
+    resource: Resource
+    stamp: datetime
+    fields: Fields | None
+
+    @property
+    def place(self) -> Place:
+        """The row that it is about."""
+        return (self.sender.owner, self.resource.name, self.mutation.key)
+
+    @property
+    def name(self) -> Name:
+        """Its place in the ledger."""
+        return (self.sender.owner, self.sender.client_id, self.mutation.mutation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The row as it is: its entry in the log and, unless removed, its state."""
+
+    entry: Entry
+    stored: Stored | None
+
+    @property
+    def version(self) -> Version:
+        """The same, for the resolver."""
+        fields = self.stored.fields if self.stored else None
+        return Version(fields, self.entry.updated_at, self.entry.device_id or "", self.entry.offset)
+
+    def row(self) -> dict[str, Any]:
+        """The same, for the wire."""
+        return {
+            "resource": self.entry.resource,
+            "key": self.entry.key,
+            "offset": self.entry.offset,
+            "op": self.entry.op,
+            "device_id": self.entry.device_id,
+            "updated_at": clock.write(self.entry.updated_at),
+            "data": orjson.Fragment(self.stored.json) if self.stored else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the resolver said of an item, and the conflict to record, if there was one."""
+
+    item: Item
+    resolution: Resolution
+    conflict: Conflict | None
+
+    def ack(self, now: Current) -> Ack:
+        """The answer, given the row after the write."""
+        ack: Ack = {"mutation_id": self.item.mutation.mutation_id}
+        if self.resolution.accepted:
+            ack |= {"status": "merged" if self.resolution.merged else "applied", "offset": now.entry.offset}
+        else:
+            ack |= {"status": "superseded", "row": now.row()}
+        if self.conflict:
+            ack["conflict_id"] = self.conflict.id
+        return ack
+
+
+def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime) -> Item:
+    """The mutation in `raw`, validated; raises Invalid, TooLarge or NotFound."""
+    try:
+        mutation = Mutation.model_validate(raw)
+    except ValidationError as error:
+        raise protocol.invalid(error) from None
+    resource = catalog.get(mutation.resource)
+    if resource is None:
+        raise NotFound("There is no such resource here.")
+    if mutation.op != "remove" and mutation.data is None:
+        raise Invalid("A put or a patch needs data.", [{"pointer": "/data", "detail": "missing"}])
+    fields = validated(resource, mutation.data or {}) if mutation.op == "put" else None
+    stamp = clock.clamp(mutation.updated_at or now, now)
+    return Item(sender, mutation, resource, stamp, fields)
+
+
+def validated(resource: Resource, fields: Mapping[str, Any]) -> Fields:
+    """The fields of a whole row: checked, defaults filled in; raises Invalid or TooLarge."""
+    try:
+        model = resource.model.model_validate(fields)
+    except ValidationError as error:
+        raise protocol.invalid(error, "/data") from None
+    given = model.model_dump(mode="json", exclude_unset=True)
+    return resource.complete({name: given.get(name, getattr(model, name)) for name in resource.fields})
+
+
+def decide(item: Item, current: Current | None) -> Decision:
+    """Judge an item against the row; raises NotFound, Removed, Invalid or TooLarge."""
+    policy = item.mutation.policy or item.resource.policy
+    before = current.version if current else None
+    incoming = _incoming(item, before)
+    resolution = item.resource.resolver.resolve(before, incoming, policy)
+    conflict = None
+    if before is not None and resolution.concurrent:
+        loser = before if resolution.accepted else incoming
+        conflict = Conflict(str(uuid4()), *item.place, policy, resolution.reason, resolution.version, loser)
+    return Decision(item, resolution, conflict)
+
+
+def _incoming(item: Item, before: Version | None) -> Version:
+    explicit = frozenset(item.mutation.data or ()) & frozenset(item.resource.rules)
+    return Version(_meant(item, before), item.stamp, item.sender.device.id, item.mutation.base, explicit)
+
+
+def _meant(item: Item, before: Version | None) -> Fields | None:
+    """The whole row that the mutation asks for: None for a removal."""
+    if item.fields is not None:
+        return item.fields
+    if before is None:
+        raise NotFound("There is no such row.")
+    if item.mutation.op == "remove":
+        return None
+    if before.fields is None:
+        raise Removed("The row was removed; a put can bring it back.")
+    return validated(item.resource, merged(before.fields, item.mutation.data or {}))
+
+
+def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Fields:
+    """JSON merge patch (RFC 7396), but for one thing: a null at the top keeps the name, as an empty field."""
+    fields = {**target, **{name: _merge_patch(target.get(name), value) for name, value in patch.items()}}
+    return {name: value for name, value in fields.items() if value is not None or name in target}
+
+
+def _merge_patch(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    kept = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = _merge_patch(kept.get(name), value)
+    return kept
+
+
+def rejected(mutation_id: object, error: SyncError) -> Ack:
+    """The answer to a mutation that cannot be."""
+    named = mutation_id if isinstance(mutation_id, str) and len(mutation_id) <= 64 else None  # noqa: PLR2004 - an id's worth
+    return {"mutation_id": named, "status": "rejected", "code": error.code, "detail": error.detail}
+
+
+def duplicate(first: Ack) -> Ack:
+    """The first answer again."""
+    return {**first, "status": "duplicate"}

@@ -1,0 +1,68 @@
+"""Reading the log for somebody: from a cursor, checked, through the one read door."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from syncserver.core.change import Page
+from syncserver.core.cursor import Cursor
+from syncserver.core.errors import Invalid
+from syncserver.storage import changes, rows
+from syncserver.storage.database import Database
+from syncserver.storage.resource import Catalog
+
+
+class Pull:
+    """All reads of the engine."""
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self.catalog = catalog
+
+    def known(self, resources: Collection[str] | None) -> frozenset[str] | None:
+        """The resources asked for, as a set; raises Invalid for one that this server does not sync."""
+        if resources is None:
+            return None
+        unknown = [name for name in resources if name not in self.catalog]
+        if unknown:
+            raise Invalid(
+                f"{len(unknown)} of these resources are not synced here; there are: {', '.join(self.catalog)}."
+            )
+        return frozenset(resources)
+
+    async def page(
+        self, owner: str, cursor: Cursor | None, resources: Collection[str] | None, limit: int = changes.PAGE_ROWS
+    ) -> Page:
+        """A page of the owner's log after the cursor (None: from the beginning); raises Refetch, Unavailable."""
+        after = cursor.offset if cursor else 0
+        wanted = sorted(resources) if resources is not None else None
+        async with self._database.transaction([owner]) as connection:
+            found = await changes.since(connection, self.catalog, {owner: after}, wanted, limit)
+        page = found[owner]
+        if cursor is not None:
+            cursor.check(page.epoch, owner, page.floor, page.head)
+        return page
+
+    async def pages(self, after: Mapping[str, int]) -> dict[str, Page]:
+        """A page for each of many owners, past these offsets, from one snapshot."""
+        async with self._database.transaction(list(after)) as connection:
+            return await changes.since(connection, self.catalog, after)
+
+    async def heads(self, owners: Sequence[str]) -> tuple[str, dict[str, int]]:
+        """The log's epoch, and each owner's head."""
+        async with self._database.transaction(owners) as connection:
+            epoch = await changes.epoch(connection)
+            return epoch, await changes.heads(connection, owners)
+
+    async def cursor(self, owner: str) -> str:
+        """The owner's cursor now."""
+        epoch, heads = await self.heads([owner])
+        return str(Cursor.at(epoch, owner, heads.get(owner, 0)))
+
+    async def row(self, owner: str, resource: str, key: str) -> rows.Listed | None:
+        """One row, or None."""
+        async with self._database.transaction([owner]) as connection:
+            return await rows.one(connection, self.catalog[resource], owner, key)
+
+    async def listed(self, owner: str, resource: str, listing: rows.Listing) -> list[rows.Listed]:
+        """A page of a resource's rows, newest first."""
+        async with self._database.transaction([owner]) as connection:
+            return await rows.listed(connection, self.catalog[resource], owner, listing)

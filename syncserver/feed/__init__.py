@@ -1,0 +1,1 @@
+"""From the database into the process: listener, sweeper, feed."""

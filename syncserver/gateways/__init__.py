@@ -1,0 +1,1 @@
+"""Other people's protocols, each one file over push and pull."""

@@ -1,0 +1,1 @@
+"""From the process to its connections, in memory; knows no database."""

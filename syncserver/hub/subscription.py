@@ -1,0 +1,55 @@
+"""One connection's place in one channel. It knows only its cursor: what it misses it is read again from the log.
+
+States: catching up (the log is being read for it; news passes it by) -> live -> behind (news did not follow its
+cursor, or its writer was full) -> catching up again. `ended`: unsubscribed, or told to refetch.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from syncserver.hub.news import News, Wanted
+
+
+class Standing(Enum):
+    """How a subscription gets its changes now."""
+
+    CATCHING_UP = auto()
+    LIVE = auto()
+    ENDED = auto()
+
+
+class Subscription:
+    """`deliver` takes a frame or answers False when there is no room; `wake` asks the connection to look again."""
+
+    def __init__(
+        self,
+        owner: str,
+        wanted: Wanted,
+        offset: int,
+        deliver: Callable[[bytes], bool],
+        wake: Callable[[], None],
+    ) -> None:
+        self.owner = owner
+        self.wanted = wanted
+        self.offset = offset
+        self.standing = Standing.CATCHING_UP
+        self.refetch: str | None = None
+        self._deliver = deliver
+        self._wake = wake
+
+    def offer(self, news: News) -> None:
+        """News of the channel. Only what follows the cursor exactly is passed on; never waits."""
+        page = news.page
+        if self.standing is not Standing.LIVE or page.until <= self.offset:
+            return
+        if page.since == self.offset and self._deliver(news.frame(self.wanted)):
+            self.offset = page.until
+        else:
+            self.standing = Standing.CATCHING_UP
+        self._wake()
+
+    def end(self, refetch: str | None = None) -> None:
+        """No more changes; with a reason, the client has to fetch everything again."""
+        self.standing = Standing.ENDED
+        self.refetch = refetch
+        self._wake()

@@ -1,0 +1,162 @@
+"""The one read door. Live delivery, resume, first fetch and polling all read the log through `since`.
+
+One statement is one snapshot: bounds, entries and the rows' present state belong together, for all owners asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.core.change import Change, Op, Page
+from syncserver.storage.resource import Catalog, Resource
+
+PAGE_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a row stands in the log, without its state."""
+
+    owner: str
+    resource: str
+    key: str
+    offset: int
+    op: Op
+    updated_at: datetime
+    device_id: str | None
+
+
+def row_as_json(resource: Resource, alias: str) -> str:
+    """SQL for a row's columns as JSON text, stamps as the wire writes them, in the table's order."""
+    members = ", ".join(f"'{c.name}', {_value(c, alias)}" for c in resource.columns)
+    return f"json_build_object({members})::text"
+
+
+def _value(column: sa.Column[Any], alias: str) -> str:
+    name = f'{alias}."{column.name}"'
+    if isinstance(column.type, sa.DateTime):
+        return f"""to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+    return name
+
+
+@lru_cache
+def _since(catalog: Catalog) -> sa.TextClause:
+    states = "\n".join(
+        f"""WHEN '{name}' THEN (SELECT {row_as_json(r, "t")} FROM {r.table.name} t
+              WHERE t.owner = p.owner AND t.{r.key} = CAST(e.key AS {r.table.c[r.key].type.compile(pg.dialect())}))"""  # type: ignore[no-untyped-call]
+        for name, r in catalog.items()
+    )
+    return sa.text(f"""
+        SELECT p.owner, (SELECT id FROM epoch), coalesce(c.head, 0), coalesce(c.floor, 0),
+               e.resource, e.key, e."offset", e.op, e.updated_at, e.device_id,
+               CASE WHEN e.op = 'put' THEN CASE e.resource {states} END END,
+               (SELECT m.mutation_id::text FROM mutations m WHERE m.owner = p.owner AND m."offset" = e."offset" LIMIT 1)
+        FROM unnest(CAST(:owners AS text[]), CAST(:offsets AS bigint[])) AS p (owner, after)
+        LEFT JOIN channels c ON c.owner = p.owner
+        LEFT JOIN LATERAL (
+          SELECT * FROM changes
+          WHERE changes.owner = p.owner AND changes."offset" > p.after
+            AND (CAST(:resources AS text[]) IS NULL OR changes.resource = ANY (CAST(:resources AS text[])))
+          ORDER BY changes."offset" LIMIT :count
+        ) e ON true
+        ORDER BY p.owner, e."offset"
+    """)
+
+
+async def since(
+    connection: AsyncConnection,
+    catalog: Catalog,
+    after: Mapping[str, int],
+    resources: Sequence[str] | None = None,
+    limit: int = PAGE_ROWS,
+) -> dict[str, Page]:
+    """For each owner a page of what the log holds past the offset `after[owner]`, at most `limit` changes each.
+
+    All pages are of one snapshot. `resources`: only these kinds (None: all). The transaction must have been begun
+    for these owners; of any other, an empty log is what it sees.
+    """
+    found = await connection.execute(
+        _since(catalog),
+        {
+            "owners": list(after),
+            "offsets": list(after.values()),
+            "resources": list(resources) if resources is not None else None,
+            "count": limit + 1,
+        },
+    )
+    rows: dict[str, list[sa.Row[Any]]] = {}
+    for row in found:
+        rows.setdefault(row[0], []).append(row)
+    return {owner: _page(owner, after[owner], rows[owner], limit) for owner in after}
+
+
+def _page(owner: str, after: int, rows: Sequence[sa.Row[Any]], limit: int) -> Page:
+    first: tuple[Any, ...] = tuple(rows[0])
+    epoch, head, floor = first[1:4]
+    entries = [Change(*entry[4:]) for entry in map(tuple[Any, ...], rows) if entry[4] is not None]
+    more = len(entries) > limit
+    entries = entries[:limit]
+    until = entries[-1].offset if more else max(head, after)
+    return Page(owner, epoch, after, until, floor, head, entries, more)
+
+
+_HEADS = sa.text("""
+    SELECT owner, head FROM channels WHERE owner = ANY (CAST(:owners AS text[]))
+""")
+
+
+async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
+    """The newest offset of each owner's channel; owners whose channel does not exist yet are not in it."""
+    return {row[0]: row[1] for row in await connection.execute(_HEADS, {"owners": list(owners)})}
+
+
+_EPOCH = sa.text("SELECT sync_epoch_v1()")
+
+
+async def epoch(connection: AsyncConnection) -> str:
+    """The log's identity; a new one when the database was restored or promoted since it was last asked."""
+    return str((await connection.execute(_EPOCH)).scalar_one())
+
+
+_ENTRIES = sa.text("""
+    SELECT e.owner, e.resource, e.key, e."offset", e.op, e.updated_at, e.device_id
+    FROM unnest(CAST(:owners AS text[]), CAST(:resources AS text[]), CAST(:keys AS text[])) AS k (owner, resource, key)
+    JOIN changes e ON e.owner = k.owner AND e.resource = k.resource AND e.key = k.key
+""")
+
+Place = tuple[str, str, str]
+"""Owner, resource, key: one row, wherever it is."""
+
+
+async def entries(connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, Entry]:
+    """Where these rows stand in the log, tombstones included; rows that never were are not in it."""
+    found = await connection.execute(_ENTRIES, _columns(places))
+    return {(row[0], row[1], row[2]): Entry(*row) for row in found}
+
+
+_REMOVED = sa.text("""
+    SELECT sync_removed_v1(:owner, :resource, :key, :updated_at, :device_id)
+""")
+
+
+async def removed(connection: AsyncConnection, place: Place, updated_at: datetime, device_id: str) -> None:
+    """Give the tombstone at `place` the stamp and device of the mutation that removed the row."""
+    owner, resource, key = place
+    await connection.execute(
+        _REMOVED,
+        {"owner": owner, "resource": resource, "key": key, "updated_at": updated_at, "device_id": device_id},
+    )
+
+
+def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
+    return {
+        "owners": [owner for owner, _, _ in places],
+        "resources": [resource for _, resource, _ in places],
+        "keys": [key for _, _, key in places],
+    }

@@ -1,0 +1,177 @@
+"""What has to be true of a database before the server trusts it with readers' rows, and what to do where it is not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from syncserver.core.errors import SetupError
+from syncserver.storage import schema
+from syncserver.storage.resource import Catalog
+
+OLDEST = 150000
+_TIMEOUT_S = 5
+_OURS = ("channels", "changes", "epoch", "conflicts", "mutations")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `advice` says what to do when it is not `ok`; `fatal`: the server must not start so."""
+
+    subject: str
+    ok: bool
+    detail: str
+    advice: str = ""
+    fatal: bool = True
+
+
+def require(url: str, catalog: Catalog) -> None:
+    """Raise SetupError with the first thing that stops the server from using the database at `url`."""
+    for finding in examine(url, catalog):
+        if finding.fatal and not finding.ok:
+            raise SetupError(finding.detail, finding.advice)
+
+
+def examine(url: str, catalog: Catalog) -> Iterator[Finding]:
+    """Look at the database as the role of `url` sees it; ends early when the rest cannot be known."""
+    try:
+        connection = psycopg.connect(url, autocommit=True, connect_timeout=_TIMEOUT_S)
+    except psycopg.Error as error:
+        yield _unreachable(error)
+        return
+    with connection:
+        yield Finding("connection", ok=True, detail="The database answers.")
+        for look in (_version, _migrated, _role, _ownership, _durability, _crash_safety):
+            finding = look(connection, catalog)
+            yield finding
+            if finding.subject in {"version", "migrations"} and not finding.ok:
+                return
+        for name in catalog:
+            yield _tracked(connection, catalog, name)
+
+
+def _unreachable(error: psycopg.Error) -> Finding:
+    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return Finding(
+        "connection",
+        ok=False,
+        detail=f"The database cannot be reached: {reason}",
+        advice="See that PostgreSQL runs and that SYNCSERVER_DATABASE_URL has the right host, port, name and password;"
+        " or leave the setting out, and the server brings its own PostgreSQL.",
+    )
+
+
+def _version(connection: psycopg.Connection, _: Catalog) -> Finding:
+    version = connection.info.server_version
+    return Finding(
+        "version",
+        ok=version >= OLDEST,
+        detail=f"This is PostgreSQL {version // 10000}.",
+        advice="Use PostgreSQL 15 or newer.",
+    )
+
+
+def _migrated(connection: psycopg.Connection, _: Catalog) -> Finding:
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except psycopg.errors.UndefinedTable:
+        row = None
+    except psycopg.errors.InsufficientPrivilege:
+        return Finding(
+            "migrations",
+            ok=False,
+            detail="The server's role may not use the tables.",
+            advice="GRANT syncserver_app TO the role in SYNCSERVER_DATABASE_URL.",
+        )
+    at, wanted = (row[0] if row else None), schema.newest()
+    return Finding(
+        "migrations",
+        ok=at == wanted,
+        detail=f"The database is at migration {at or 'none'}, this server needs {wanted}.",
+        advice="Run `syncserver migrate` with SYNCSERVER_OWNER_URL, the URL of a role that may create tables.",
+    )
+
+
+def _role(connection: psycopg.Connection, _: Catalog) -> Finding:
+    row = connection.execute(
+        "SELECT rolsuper OR rolbypassrls, pg_has_role('syncserver_app', 'MEMBER')"
+        " FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    bypasses, member = row or (True, False)
+    detail = "The server's role is subject to row-level security."
+    if bypasses:
+        detail = "The server's role bypasses row-level security: it could show one reader another's rows."
+    elif not member:
+        detail = "The server's role is not a member of syncserver_app."
+    return Finding(
+        "role",
+        ok=not bypasses and member,
+        detail=detail,
+        advice="Make one that does not: CREATE ROLE syncserver_server LOGIN PASSWORD '..' IN ROLE syncserver_app;"
+        " and name it in SYNCSERVER_DATABASE_URL.",
+    )
+
+
+def _ownership(connection: psycopg.Connection, catalog: Catalog) -> Finding:
+    names = [*_OURS, *(resource.table.name for resource in catalog.values())]
+    owned = connection.execute(
+        "SELECT relname FROM pg_class WHERE relname = ANY (%s) AND relkind = 'r'"
+        " AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'MEMBER')",
+        [names],
+    ).fetchall()
+    return Finding(
+        "ownership",
+        ok=not owned,
+        detail="The server's role owns its tables: it could switch row-level security off."
+        if owned
+        else "The server's role owns nothing.",
+        advice="Migrate as another role (SYNCSERVER_OWNER_URL) than the one the server uses.",
+    )
+
+
+def _durability(connection: psycopg.Connection, _: Catalog) -> Finding:
+    row = connection.execute("SHOW synchronous_commit").fetchone()
+    value = row[0] if row else "unknown"
+    return Finding(
+        "durability",
+        ok=value != "off",
+        detail=f"synchronous_commit is {value}"
+        + (": a crash would take back what devices were told." if value == "off" else "."),
+        advice="ALTER ROLE the server's role SET synchronous_commit = on (or in postgresql.conf), and start again.",
+    )
+
+
+def _crash_safety(connection: psycopg.Connection, _: Catalog) -> Finding:
+    rows = connection.execute(
+        "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
+    ).fetchall()
+    off = " and ".join(row[0] for row in rows)
+    return Finding(
+        "crash safety",
+        ok=not off,
+        detail=f"{off} is off: a power cut can ruin the database." if off else "fsync and full_page_writes are on.",
+        advice="Set both on in postgresql.conf.",
+        fatal=False,
+    )
+
+
+def _tracked(connection: psycopg.Connection, catalog: Catalog, name: str) -> Finding:
+    table = catalog[name].table.name
+    row = connection.execute(
+        "SELECT count(t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A')), bool_and(c.relforcerowsecurity)"
+        " FROM pg_class c LEFT JOIN pg_trigger t"
+        " ON t.tgrelid = c.oid AND t.tgname IN ('sync_stamp', 'sync_capture', 'sync_no_truncate')"
+        " WHERE c.oid = to_regclass(%s)",
+        [table],
+    ).fetchone()
+    triggers, forced = row or (0, False)
+    ok = triggers == 3 and bool(forced)  # noqa: PLR2004 - the three that sync_track_v1 makes
+    return Finding(
+        f"table {table}",
+        ok=ok,
+        detail=f"{table} has its triggers and row-level security."
+        if ok
+        else f"{table} lacks a trigger, or row-level security is not forced: writes would reach no device.",
+        advice="Run `syncserver migrate`; if it has nothing to do, somebody dropped or disabled a trigger by hand:"
+        f" ALTER TABLE {table} ENABLE TRIGGER ALL, or restore the migration's.",
+    )

@@ -1,0 +1,103 @@
+"""The server's way to PostgreSQL: a pool, and the one transaction that names its owners and commits.
+
+Row-level security shows a transaction the rows of the owners that it was begun for, and no others.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from syncserver.core.errors import Unavailable
+
+_RETRY = ("40001", "40P01", "55P03", "23505")
+"""Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
+
+_BEGIN = sa.text("""
+    SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
+           set_config('syncserver.stamped', 'on', true)
+""")
+_QUEUE = sa.text("""
+    SELECT pg_advisory_xact_lock(hashtextextended(owner, 0))
+    FROM (SELECT DISTINCT owner FROM unnest(CAST(:owners AS text[])) AS o (owner) ORDER BY owner) AS o
+""")
+
+
+class Contention(Exception):
+    """Another writer was in the way: the same transaction may be tried again."""
+
+
+def driver_url(url: str) -> str:
+    """A libpq URL as SQLAlchemy's psycopg driver wants it."""
+    scheme, _, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+class Database:
+    """A pool of at most `connections`, made when first used and healed by itself after an outage.
+
+    `statement_timeout_s` and `lock_timeout_s` end what hangs; `connect_timeout_s` bounds the wait for a connection.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 10,
+        connect_timeout_s: float = 5,
+        statement_timeout_s: float = 30,
+        lock_timeout_s: float = 5,
+    ) -> None:
+        options = (
+            f"-c timezone=UTC -c statement_timeout={int(statement_timeout_s * 1000)}"
+            f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
+        )
+        self._engine = create_async_engine(
+            driver_url(url),
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=connect_timeout_s,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": max(2, int(connect_timeout_s)),
+                "application_name": "syncserver",
+                "options": options,
+            },
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
+        """One transaction over the rows of `owners`; commits at the end, rolls back on any error.
+
+        `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
+        writers never meet on the rows. Raises Contention where trying again helps, Unavailable where the database
+        is away.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(_BEGIN, {"owners": list(owners)})
+                if queue:
+                    await connection.execute(_QUEUE, {"owners": list(owners)})
+                yield connection
+        except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
+            raise _judged(error) from error
+
+
+def _judged(error: Exception) -> Exception:
+    """The same error as what a caller can do about it."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    sqlstate = getattr(origin, "sqlstate", None)
+    if sqlstate in _RETRY:
+        return Contention(sqlstate)
+    away = isinstance(origin, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout | OSError)
+    if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return Unavailable("The database does not answer; nothing was changed, try again.")
+    return error

@@ -1,0 +1,49 @@
+"""The ledger: the first answer to each mutation, so that a retry over any transport gets the same one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Name = tuple[str, str, str]
+"""Owner, client id, mutation id."""
+
+_FIRST = sa.text("""
+    SELECT m.owner, m.client_id, m.mutation_id::text, m.ack::text
+    FROM unnest(CAST(:owners AS text[]), CAST(:clients AS text[]), CAST(:ids AS uuid[]))
+      AS n (owner, client_id, mutation_id)
+    JOIN mutations m USING (owner, client_id, mutation_id)
+""")
+
+_RECORD = sa.text("""
+    INSERT INTO mutations (owner, client_id, mutation_id, "offset", ack)
+    SELECT owner, client_id, mutation_id, "offset", ack FROM jsonb_to_recordset(CAST(:answers AS jsonb))
+      AS r (owner text, client_id text, mutation_id uuid, "offset" bigint, ack jsonb)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An ack to keep. `offset` is where this mutation wrote, None where it did not."""
+
+    name: Name
+    offset: int | None
+    ack: dict[str, Any]
+
+
+async def first(connection: AsyncConnection, names: Sequence[Name]) -> dict[Name, dict[str, Any]]:
+    """The acks that these mutations got, for those that were answered before."""
+    arguments = {"owners": [n[0] for n in names], "clients": [n[1] for n in names], "ids": [n[2] for n in names]}
+    return {(row[0], row[1], row[2]): orjson.loads(row[3]) for row in await connection.execute(_FIRST, arguments)}
+
+
+async def record(connection: AsyncConnection, answers: Sequence[Answer]) -> None:
+    """Keep these answers, in the transaction that made them true."""
+    rows = [
+        {"owner": a.name[0], "client_id": a.name[1], "mutation_id": a.name[2], "offset": a.offset, "ack": a.ack}
+        for a in answers
+    ]
+    await connection.execute(_RECORD, {"answers": orjson.dumps(rows).decode()})

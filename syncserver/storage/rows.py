@@ -1,0 +1,176 @@
+"""A resource's own table: read rows, lock them for a decision, and write many from one JSON parameter."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.storage.changes import row_as_json
+from syncserver.storage.resource import Fields, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A version of a row on its way to its table. `device_name` is kept where the table has a column for it."""
+
+    owner: str
+    key: str
+    fields: Mapping[str, Any]
+    updated_at: datetime
+    device_id: str | None
+    device_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as it is: the wire's JSON of it, and the values that decide conflicts."""
+
+    json: str
+    fields: Fields
+    updated_at: datetime
+    device_id: str | None
+    device_name: str | None
+
+
+@lru_cache
+def _locked(resource: Resource) -> sa.TextClause:
+    key, kind = resource.key, _type(resource.table.c[resource.key])
+    return sa.text(f"""
+        SELECT t.owner, t.{key}::text, {row_as_json(resource, "t")}, t.updated_at, t.device_id
+        FROM {resource.table.name} t
+        WHERE (t.owner, t.{key}) IN (
+          SELECT k.owner, CAST(k.key AS {kind})
+          FROM unnest(CAST(:owners AS text[]), CAST(:keys AS text[])) AS k (owner, key))
+        ORDER BY t.owner, t.{key} FOR UPDATE
+    """)
+
+
+async def locked(
+    connection: AsyncConnection, resource: Resource, places: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Stored]:
+    """The rows (owner, key) that exist, locked in order to the end of the transaction."""
+    arguments = {"owners": [owner for owner, _ in places], "keys": [key for _, key in places]}
+    found = await connection.execute(_locked(resource), arguments)
+    return {(row[0], row[1]): _stored(resource, *row[2:]) for row in found}
+
+
+def _stored(resource: Resource, json: str, updated_at: datetime, device_id: str | None) -> Stored:
+    row = orjson.loads(json)
+    return Stored(json, {name: row[name] for name in resource.fields}, updated_at, device_id, row.get("device_name"))
+
+
+async def write(
+    connection: AsyncConnection, resource: Resource, new: Sequence[Write], changed: Sequence[Write]
+) -> None:
+    """Insert `new` rows and update `changed` ones, in order of owner and key so that no two writers deadlock."""
+    for rows, statement in ((new, _insert(resource)), (changed, _update(resource))):
+        if rows:
+            ordered = sorted(rows, key=lambda w: (w.owner, w.key))
+            as_json = orjson.dumps([_record(resource, w) for w in ordered]).decode()
+            await connection.execute(statement, {"rows": as_json})
+
+
+def _record(resource: Resource, write: Write) -> dict[str, Any]:
+    return {
+        "owner": write.owner,
+        resource.key: write.key,
+        **{name: write.fields.get(name) for name in resource.fields},
+        "updated_at": write.updated_at,
+        "device_id": write.device_id,
+        "device_name": write.device_name,
+    }
+
+
+@lru_cache
+def _written(resource: Resource) -> Sequence[str]:
+    names = ["owner", resource.key, *resource.fields, "updated_at", "device_id", "device_name"]
+    return [name for name in names if name in resource.table.columns]
+
+
+def _recordset(resource: Resource) -> str:
+    columns = ", ".join(f'"{name}" {_type(resource.table.c[name])}' for name in _written(resource))
+    return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS r ({columns})"
+
+
+@lru_cache
+def _insert(resource: Resource) -> sa.TextClause:
+    names = ", ".join(f'"{name}"' for name in _written(resource))
+    return sa.text(f"INSERT INTO {resource.table.name} ({names}) SELECT {names} FROM {_recordset(resource)}")
+
+
+@lru_cache
+def _update(resource: Resource) -> sa.TextClause:
+    names = [name for name in _written(resource) if name not in {"owner", resource.key}]
+    sets = ", ".join(f'"{name}" = r."{name}"' for name in names)
+    return sa.text(f"""
+        UPDATE {resource.table.name} t SET {sets} FROM {_recordset(resource)}
+        WHERE t.owner = r.owner AND t.{resource.key} = r.{resource.key}
+    """)
+
+
+@lru_cache
+def _delete(resource: Resource) -> sa.TextClause:
+    kind = _type(resource.table.c[resource.key])
+    return sa.text(f"DELETE FROM {resource.table.name} WHERE owner = :owner AND {resource.key} = CAST(:key AS {kind})")
+
+
+async def delete(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> None:
+    """Remove a row; its trigger leaves the tombstone."""
+    await connection.execute(_delete(resource), {"owner": owner, "key": key})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row in a list or alone: the wire's JSON of it and where it stands in the log."""
+
+    key: str
+    json: str
+    offset: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which rows: equal in the columns of `where`, past the place `after` (stamp and key), at most `limit`."""
+
+    where: Mapping[str, str]
+    after: tuple[datetime, str] | None = None
+    limit: int = 100
+
+
+async def one(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> Listed | None:
+    """The row, or None."""
+    found = await listed(connection, resource, owner, Listing({resource.key: key}, limit=1))
+    return found[0] if found else None
+
+
+async def listed(connection: AsyncConnection, resource: Resource, owner: str, listing: Listing) -> list[Listed]:
+    """Rows of `owner`, newest first."""
+    statement = _list(resource, tuple(listing.where), listing.after is not None)
+    bounds = {"at": listing.after[0], "past": listing.after[1]} if listing.after else {}
+    arguments = {"owner": owner, "count": listing.limit, "resource": resource.name, **bounds, **listing.where}
+    return [Listed(*row) for row in await connection.execute(statement, arguments)]
+
+
+@lru_cache
+def _list(resource: Resource, where: tuple[str, ...], resumed: bool) -> sa.TextClause:
+    key = resource.key
+    equal = "".join(f' AND t."{name}" = CAST(:{name} AS {_type(resource.table.c[name])})' for name in where)
+    keyset = f" AND (t.updated_at, t.{key}::text) < (:at, :past)" if resumed else ""
+    return sa.text(f"""
+        SELECT t.{key}::text, {row_as_json(resource, "t")}, e."offset", t.updated_at
+        FROM {resource.table.name} t
+        JOIN changes e ON e.owner = t.owner AND e.resource = :resource AND e.key = t.{key}::text
+        WHERE t.owner = :owner{equal}{keyset}
+        ORDER BY t.updated_at DESC, t.{key}::text DESC LIMIT :count
+    """)
+
+
+def _type(column: sa.Column[Any]) -> str:
+    return str(column.type.compile(pg.dialect()))  # type: ignore[no-untyped-call]

@@ -1,0 +1,64 @@
+"""The tables that every synced resource stands on, as values. Migrations make them; a test holds both equal."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+metadata = sa.MetaData()
+
+channels = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("head", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("floor", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("resource", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("op", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("device_id", sa.Text),
+    sa.UniqueConstraint("owner", "offset", name="changes_owner_offset_key"),
+)
+
+epoch = sa.Table(
+    "epoch",
+    metadata,
+    sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("system_identifier", sa.Text, nullable=False),
+    sa.Column("timeline", sa.BigInteger, nullable=False),
+)
+
+conflicts = sa.Table(
+    "conflicts",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("winner", pg.JSONB, nullable=False),
+    sa.Column("loser", pg.JSONB, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index("conflicts_owner_created_at_idx", "owner", "created_at"),
+)
+
+mutations = sa.Table(
+    "mutations",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("mutation_id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("offset", sa.BigInteger),
+    sa.Column("ack", pg.JSONB, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index("mutations_owner_offset_idx", "owner", "offset", postgresql_where=sa.text('"offset" IS NOT NULL')),
+    sa.Index("mutations_created_at_idx", "created_at"),
+)

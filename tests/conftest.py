@@ -1,0 +1,97 @@
+"""A real PostgreSQL for the whole run, a database of its own for each test, and servers on real sockets."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from syncserver.app import server as app_server
+from syncserver.app import wiring
+from syncserver.app.settings import Settings
+from syncserver.engine import tokens
+from syncserver.storage import embedded, schema
+from tests.harness import SECRET, Live, Serving, Urls
+
+_databases = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[embedded.EmbeddedPostgres]:
+    """The PostgreSQL that comes along (or the one in SYNCSERVER_TEST_POSTGRES_BIN), with a migrated template."""
+    folder = Path(tempfile.mkdtemp(prefix="syncserver-tests-"))
+    folder.chmod(0o755)  # as root, the database runs as another user
+    named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
+    server = embedded.EmbeddedPostgres(folder, binaries=embedded.find_binaries(Path(named) if named else None))
+    server.start()
+    try:
+        with psycopg.connect(server.owner_url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template_migrated")
+        schema.upgrade(_named(server.owner_url, "template_migrated"))
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _named(url: str, database: str) -> str:
+    return url.replace("postgresql:///syncserver?", f"postgresql:///{database}?")
+
+
+def _created(postgres: embedded.EmbeddedPostgres, template: str) -> Iterator[Urls]:
+    name = f"test_{os.getpid()}_{next(_databases)}"
+    with psycopg.connect(postgres.owner_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield Urls(_named(postgres.owner_url, name), _named(postgres.server_url, name))
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
+    """A migrated database of the test's own."""
+    yield from _created(postgres, "template_migrated")
+
+
+@pytest.fixture
+def empty_database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
+    """A database that was never migrated."""
+    yield from _created(postgres, "template0")
+
+
+@pytest.fixture
+def serving(database: Urls) -> Serving:
+    """Runs a server over the database for as long as it is entered; settings may be changed by name."""
+
+    @asynccontextmanager
+    async def run(**changed: object) -> AsyncIterator[Live]:
+        settings = replace(Settings(port=0, sweep_s=0.5, drain_s=1.0), **changed)  # type: ignore[arg-type]
+        parts = wiring.Parts(settings, database.server, tokens.verifier(SECRET))
+        started = asyncio.Event()
+        with app_server.bound(settings.host, settings.port) as listening:
+            server = app_server.Server(wiring.application(parts), settings, started=started.set)
+            task = asyncio.create_task(server._serve([listening]))
+            waiting = asyncio.create_task(started.wait())
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            port = listening.getsockname()[1]
+            try:
+                yield Live(parts, f"http://{settings.host}:{port}", port)
+            finally:
+                server.should_exit = True
+                await task
+
+    return run
+
+
+@pytest.fixture
+async def live(serving: Serving) -> AsyncIterator[Live]:
+    """A server over the test's database, for the length of the test."""
+    async with serving() as server:
+        yield server
