@@ -18,9 +18,26 @@ from syncserver.app import wiring
 from syncserver.app.settings import Settings
 from syncserver.engine import tokens
 from syncserver.storage import embedded, schema
-from tests.harness import SECRET, Live, Serving, Urls
+from tests.harness import SECRET, Live, Program, Serving, Urls
 
 _databases = count(1)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A data folder of the test's own that any user may enter: as root, the database runs as another user."""
+    path = Path(tempfile.mkdtemp(prefix="syncserver-tests-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def program(folder: Path) -> Iterator[Program]:
+    """`syncserver serve` as a process of its own, not started yet; ended with the test."""
+    found = Program(folder)
+    yield found
+    found.end()
 
 
 @pytest.fixture(scope="session")

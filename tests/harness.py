@@ -1,9 +1,15 @@
 """What tests share that is not a fixture: a test's database, its server, its tokens."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from syncserver.app import wiring
 from syncserver.engine import tokens
@@ -41,3 +47,80 @@ class Live:
 
 
 Serving = Callable[..., AbstractAsyncContextManager[Live]]
+
+
+@dataclass
+class Program:
+    """`syncserver serve` as a process of its own, with its own data folder and database."""
+
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *flags: str) -> None:
+        """Start it and wait until it says that it is ready; on the same port as before."""
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "syncserver",
+                "serve",
+                "--data-dir",
+                str(self.folder),
+                "--port",
+                str(self.port),
+                *flags,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        said = self.process.stdout.readline() if self.process.stdout else ""
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+        if not found:
+            raise RuntimeError(f"the server did not start: {said!r}")
+        self.port = int(found[1])
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Send it a signal and wait for its end; its exit status."""
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        process.send_signal(number)
+        try:
+            return process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command of the command line on the same data folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "syncserver", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**environment(), "SYNCSERVER_DATA_DIR": str(self.folder), "SYNCSERVER_URL": self.url},
+        )
+
+    def token(self, user: str) -> str:
+        """A token of this server's own."""
+        return self.run("token", "--user", user).stdout.strip()
+
+    def postmaster(self) -> int:
+        """The process id of its PostgreSQL."""
+        return int((self.folder / "postgresql" / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def environment() -> dict[str, str]:
+    """The environment of a program under test: this one's, without settings that would change it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCSERVER_")}
+    named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
+    return {**inherited, **({"SYNCSERVER_POSTGRES_BIN": named} if named else {})}

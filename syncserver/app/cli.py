@@ -112,6 +112,7 @@ def _tail(to: _Commands) -> None:
     _as_device(parser, "tail")
     parser.add_argument("--resource", action="append", help="only this kind of row; may be given more than once")
     parser.add_argument("--new", action="store_true", help="leave out what is there already")
+    parser.add_argument("--once", action="store_true", help="end when everything that is there was shown")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
-import logging
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from shutil import which
@@ -15,8 +16,6 @@ from syncserver.app.settings import Settings
 from syncserver.core.errors import SetupError
 from syncserver.engine import tokens
 from syncserver.storage import checks, schema
-
-log = logging.getLogger("syncserver")
 
 
 def serve(settings: Settings, _: argparse.Namespace) -> None:
@@ -31,8 +30,10 @@ def serve(settings: Settings, _: argparse.Namespace) -> None:
             print(f"syncserver is ready on http://{host}:{port} (Ctrl-C ends it)", flush=True)
 
         serving = server.Server(wiring.application(parts), settings, started=started)
-        asyncio.run(serving.serve(sockets=[listening]))
-    log.info("ended")
+        # uvicorn ends cleanly on both signals, and then raises them again: for us they are a wish fulfilled.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serving.serve(sockets=[listening]))
 
 
 def migrate(settings: Settings, _: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,12 +43,15 @@ def put(settings: Settings, options: argparse.Namespace) -> None:
         raise Invalid(str(error)) from None
 
 
-def _token(settings: Settings, options: argparse.Namespace) -> str:
+def _token(settings: Settings, options: argparse.Namespace) -> Callable[[], str]:
+    """What gives a token at each connect: the one that was named, or a new one for the user."""
     if options.token:
-        return str(options.token)
+        return lambda: str(options.token)
     if not options.user:
         raise Unauthorised("Who is reading? Give --user NAME, or --token.")
-    return tokens.mint(secret.load(settings.data_dir), options.user, wiring.now(), _TOKEN_LIFE)
+    key = secret.load(settings.data_dir)
+    tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)  # a name that cannot be is said now
+    return lambda: tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)
 
 
 async def _until_interrupted(work: Awaitable[None]) -> None:
@@ -60,24 +63,31 @@ async def _until_interrupted(work: Awaitable[None]) -> None:
     await task
 
 
-def _connect(token: str, options: argparse.Namespace, **more: Any) -> contextlib.AbstractAsyncContextManager[Client]:
+def _connect(
+    token: Callable[[], str], options: argparse.Namespace, **more: Any
+) -> contextlib.AbstractAsyncContextManager[Client]:
     return syncserver_client.connect(options.url, token, device=options.device, app="syncserver", **more)
 
 
-async def _tail(token: str, options: argparse.Namespace) -> None:
+async def _tail(token: Callable[[], str], options: argparse.Namespace) -> None:
     with _explained():
         async with _connect(token, options, resources=options.resource) as client:
             states = asyncio.create_task(_tell_states(client))
             try:
                 await client.ready()
-                held = max((row.offset for row in client.rows.values()), default=0)
-                async with client.subscribe(initial=not options.new) as changes:
-                    async for change in changes:
-                        print(
-                            _as_json(change) if options.json else _line(change, live=change.offset > held), flush=True
-                        )
+                await _print_all(client, options)
             finally:
                 states.cancel()
+
+
+async def _print_all(client: Client, options: argparse.Namespace) -> None:
+    """What is there already, then what comes; with --once only the first."""
+    held = max((row.offset for row in client.rows.values()), default=0)
+    async with client.subscribe(initial=not options.new) as changes:
+        if options.once:
+            changes.end()
+        async for change in changes:
+            print(_as_json(change) if options.json else _line(change, live=change.offset > held), flush=True)
 
 
 @contextlib.contextmanager
@@ -139,7 +149,7 @@ def _as_json(change: Change) -> str:
     return orjson.dumps(shown).decode()
 
 
-async def _put(token: str, options: argparse.Namespace, fields: dict[str, Any]) -> None:
+async def _put(token: Callable[[], str], options: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Patch the row, or put a new one. With a time of its own the write is one that did not know the row."""
     at = clock.read(options.updated_at) if options.updated_at else None
     base = None if at else syncserver_client.MIRRORED
