@@ -24,11 +24,12 @@ serve: $(READY) ## Run the server with its own PostgreSQL (flags: make serve ARG
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## Style, types, layers
+check: $(READY) ## Style, types, layers, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_docs.py
 
 format: $(READY) ## Put the code in order
 	$(BIN)/ruff format .
