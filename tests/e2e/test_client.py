@@ -90,6 +90,24 @@ async def test_a_write_whose_answer_is_lost_is_sent_again_and_applied_once(proxy
         assert connection.execute("SELECT head FROM channels").fetchall() == [(1,)]
 
 
+async def test_what_was_written_offline_arrives_in_the_order_in_which_it_was_written(proxy: Proxy, live: Live):
+    async with connect(proxy.url) as phone, connect(live.url, "tablet") as tablet:
+        await phone.ready()
+        await tablet.ready()
+        proxy.down = True
+        proxy.cut()
+        await reached(phone, State.OFFLINE)
+        writing = [asyncio.create_task(phone.put("progress", "moby-dick", {"percentage": 0.0}))]
+        for turn in range(1, 10):
+            await asyncio.sleep(0)
+            writing.append(asyncio.create_task(phone.patch("progress", "moby-dick", {"percentage": turn / 10})))
+        proxy.down = False
+        acks = await asyncio.gather(*writing)
+        await holds(tablet, "moby-dick", 0.9)
+
+    assert [(ack.status, ack.offset) for ack in acks] == [("applied", n) for n in range(1, 11)]
+
+
 async def test_a_new_epoch_is_fetched_again_and_only_differences_are_shown(live: Live, database: Urls):
     async with connect(live.url) as phone:
         await phone.ready()

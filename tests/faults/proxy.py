@@ -13,6 +13,7 @@ class Proxy:
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self.port = 0
+        self.down = False
         self.refuse_sockets = False
         self.swallow_answers = False
         self.swallowed = asyncio.Event()
@@ -43,6 +44,9 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = asyncio.current_task()
         if link is None:
+            return
+        if self.down:
+            writer.transport.abort()
             return
         self._links.add(link)
         try:

@@ -124,7 +124,8 @@ class Http:
         """Made at first use: most clients live on their socket and never need the TLS set-up of this one."""
         if self._client is None:
             _silence()
-            verify = self._settings.ssl_context or True
+            # Without TLS there is nothing to verify, and loading all certificates takes 20 ms of the loop.
+            verify = self._settings.ssl_context or self._settings.url.startswith("https:")
             self._client = httpx.AsyncClient(timeout=self._settings.http_timeout_s, verify=verify)
         return self._client
 

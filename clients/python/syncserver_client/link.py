@@ -132,7 +132,7 @@ class Link:
         self._problems.recovered()
         self.socket = socket
         self._states.become(State.LIVE)
-        self._outbox.stirred.set()
+        self._outbox.cut()
 
     async def _renew_token(self, socket: LiveSocket) -> None:
         if not self._token.renewable:
@@ -168,6 +168,7 @@ class Link:
     def _polled(self) -> None:
         if self._states.current is not State.POLLING:
             self._problems.recovered()
+            self._outbox.cut()
         self._backoff.reset()
         self._states.become(State.POLLING)
         self._outbox.stirred.set()

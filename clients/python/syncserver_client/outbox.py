@@ -75,6 +75,8 @@ class Outbox:
         chosen: list[Entry] = []
         room = limits.frame_bytes - ENVELOPE_BYTES
         for entry in tuple(self._entries.values()):
+            if entry.due > now and not entry.frame:
+                break  # what waits for another try holds back what came after it: the server gets writes in order
             if entry.due > now:
                 continue
             size = len(self._encoded(entry)) + 1
@@ -88,8 +90,13 @@ class Outbox:
         return chosen
 
     def next_due(self) -> float | None:
-        """When the next entry may be sent; None if none waits."""
-        return min((entry.due for entry in self._entries.values()), default=None)
+        """When there may be something to send; None if nothing waits. What is not on its way holds back the rest."""
+        due: list[float] = []
+        for entry in self._entries.values():
+            due.append(entry.due)
+            if not entry.frame:
+                break
+        return min(due, default=None)
 
     def sent(self, entries: Sequence[Entry], due: float) -> None:
         """These went out in one frame of the socket; if no ack comes, send them again at `due`."""
@@ -112,6 +119,7 @@ class Outbox:
             if entry is None:
                 continue
             if ack.status == "deferred":
+                entry.frame = 0
                 self.postpone([entry], now)
                 self.stirred.set()
                 continue
@@ -120,10 +128,9 @@ class Outbox:
         return settled
 
     def cut(self) -> None:
-        """The socket ended: what it carried and nobody acked goes out again at once, over whatever works."""
+        """The way to the server is another one: all that nobody acked goes out at once, over whatever works."""
         for entry in self._entries.values():
-            if entry.frame:
-                entry.frame, entry.due = 0, 0.0
+            entry.frame, entry.due = 0, 0.0
         self._frame_bytes.clear()
         self.stirred.set()
 

@@ -173,7 +173,7 @@ async def _connect(settings: Settings) -> ClientConnection:
             close_timeout=CLOSE_S,
             max_size=MOST_BYTES,
             logger=_silent,
-            ssl=settings.ssl_context,
+            ssl=settings.ssl_context if settings.url.startswith("https:") else None,
         )
     except TimeoutError as error:
         raise SocketLost("silent", "the upgrade was not answered") from error

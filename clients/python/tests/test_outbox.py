@@ -62,6 +62,27 @@ async def test_batches_keep_the_limits_and_the_order(outbox):
     assert outbox.batch(0.0, Limits(frame_bytes=ENVELOPE_BYTES + 3 * size)) == entries[:3]
 
 
+async def test_a_write_that_waits_for_another_try_holds_back_those_after_it(outbox):
+    first, second = add(outbox, "first"), add(outbox, "second")
+    outbox.postpone(outbox.batch(0.0, Limits(mutations=1)), now=0.0)
+    assert outbox.batch(0.5, ROOMY) == []
+    assert outbox.next_due() == 1.0
+    assert outbox.batch(1.0, ROOMY) == [first, second]
+
+
+async def test_with_a_new_way_to_the_server_all_goes_out_at_once_and_in_order(outbox):
+    entries = [add(outbox, str(n)) for n in range(3)]
+    outbox.postpone(entries[:1], now=0.0)
+    outbox.cut()
+    assert outbox.batch(0.0, ROOMY) == entries
+
+
+async def test_what_is_on_its_way_holds_back_nobody(outbox):
+    first, second = add(outbox, "first"), add(outbox, "second")
+    outbox.sent([first], due=10.0)
+    assert outbox.batch(0.0, ROOMY) == [second]
+
+
 async def test_one_that_no_frame_can_hold_is_rejected(outbox):
     entry = add(outbox, value={"x": "y" * 5000})
     small = add(outbox)
