@@ -32,7 +32,7 @@ CREATE TABLE changes (
   key text NOT NULL CHECK (key <> '' AND char_length(key) <= 512),
   "offset" bigint NOT NULL,
   op text NOT NULL CHECK (op IN ('put', 'remove')),
-  updated_at timestamptz NOT NULL CHECK (isfinite(updated_at)),
+  updated_at timestamptz NOT NULL CHECK ('0001-01-02 00:00Z' <= updated_at AND updated_at < '9999-12-31 00:00Z'),
   device_id text,
   PRIMARY KEY (owner, resource, key),
   CONSTRAINT changes_owner_offset_key UNIQUE (owner, "offset")
@@ -53,7 +53,8 @@ CREATE FUNCTION sync_owners_v1() RETURNS text[] LANGUAGE sql STABLE PARALLEL SAF
 
 CREATE FUNCTION sync_isolate_v1(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  mine constant text := 'owner = ANY ((SELECT sync_owners_v1())::text[])';
+  -- The empty text keeps the planner from taking this for a way to find rows: decision 7.
+  mine constant text := $q$owner || '' = ANY ((SELECT sync_owners_v1())::text[])$q$;
 BEGIN
   EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', p_table);
   EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', p_table);
@@ -134,6 +135,7 @@ BEGIN
       END IF;
       RETURN NULL;
     END $c$ $f$, capture, p_resource, p_key, unchanged, current_schema());
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION %I() FROM PUBLIC', capture);  -- or anybody puts it on a table of their own
   EXECUTE format('CREATE TRIGGER sync_stamp BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION sync_stamp_v1(%s)',
     p_table, CASE WHEN p_ignored = '{}' THEN '' ELSE quote_literal(p_ignored) END);
   EXECUTE format('CREATE TRIGGER sync_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I()',
@@ -178,12 +180,15 @@ DECLARE
   v_timeline constant bigint := (SELECT timeline_id FROM pg_control_checkpoint());
   v_id text;
 BEGIN
-  INSERT INTO epoch AS e (id, system_identifier, timeline)
-    VALUES (left(replace(gen_random_uuid()::text, '-', ''), 10), v_system, v_timeline)
-    ON CONFLICT (one) DO UPDATE SET
-      id = excluded.id, system_identifier = excluded.system_identifier, timeline = excluded.timeline
-      WHERE e.system_identifier <> excluded.system_identifier OR e.timeline <> excluded.timeline;
-  SELECT id INTO v_id FROM epoch;
+  SELECT id INTO v_id FROM epoch WHERE system_identifier = v_system AND timeline = v_timeline;
+  IF v_id IS NULL THEN
+    INSERT INTO epoch AS e (id, system_identifier, timeline)
+      VALUES (left(replace(gen_random_uuid()::text, '-', ''), 10), v_system, v_timeline)
+      ON CONFLICT (one) DO UPDATE SET
+        id = excluded.id, system_identifier = excluded.system_identifier, timeline = excluded.timeline
+        WHERE e.system_identifier <> excluded.system_identifier OR e.timeline <> excluded.timeline;
+    SELECT id INTO v_id FROM epoch;
+  END IF;
   RETURN v_id;
 END $$;
 """

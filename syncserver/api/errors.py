@@ -95,9 +95,13 @@ def install(app: FastAPI) -> None:
         document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": title, "code": "http"}
         return answer(document, error.status_code, error.headers)
 
+    async def fault(_: Request, __: Exception) -> Response:
+        return problem(SyncError("The server made a mistake; its log says which."))
+
     app.add_exception_handler(SyncError, ours)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, theirs)
+    app.add_exception_handler(Exception, fault)
 
 
 def _validation(error: RequestValidationError) -> SyncError:

@@ -3,13 +3,14 @@
 import orjson
 from fastapi import APIRouter, Response
 
+from syncserver.api import body as bodies
 from syncserver.api import errors
 from syncserver.api.auth import By, InHouse
 from syncserver.core import frames
 from syncserver.core.actor import Device
 from syncserver.engine.decide import Sender
 
-router = APIRouter(tags=["changes"])
+router = APIRouter(tags=["changes"], route_class=bodies.Route)
 
 
 @router.post(

@@ -14,6 +14,7 @@ import orjson
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from syncserver.api import body as bodies
 from syncserver.api import describe, errors
 from syncserver.api.auth import By, InHouse
 from syncserver.core import clock, frames, protocol
@@ -25,13 +26,14 @@ from syncserver.storage.resource import Catalog, Resource
 from syncserver.storage.rows import Listed, Listing
 
 LIST_MAX = 500
+_DIGITS = 19
 _HTTP_DEVICE = "http"
 _WRITE = errors.responses(400, 401, 404, 409, 413, 422, 503)
 _READ = errors.responses(401, 404, 422, 503)
 _PRIVATE = {"Cache-Control": "private, no-store"}
 _REJECTED: Mapping[str, type[SyncError]] = {e.code: e for e in (NotFound, Removed, TooLarge)}
 
-Key = Annotated[str, Path(min_length=1, max_length=frames.KEY_MAX_CHARS)]
+Key = Annotated[frames.Key, Path()]
 
 
 def router(catalog: Catalog) -> APIRouter:
@@ -43,7 +45,7 @@ def router(catalog: Catalog) -> APIRouter:
 
 
 def _routes(resource: Resource) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=bodies.Route)
     one = describe.row(resource)
 
     @routes.get("", summary=f"List {resource.name}", responses=_READ, openapi_extra=describe.listing(resource))
@@ -52,7 +54,7 @@ def _routes(resource: Resource) -> APIRouter:
         house: InHouse,
         by: By,
         limit: Annotated[int, Query(ge=1, le=LIST_MAX, description="Rows in one answer.")] = 100,
-        after: Annotated[str | None, Query(max_length=2048, description="`next` of the answer before.")] = None,
+        after: Annotated[str | None, Query(max_length=4096, description="`next` of the answer before.")] = None,
     ) -> Response:
         """Newest first. `next` leads on, and is null at the end."""
         listing = Listing(_filters(resource, request.query_params), _place(after), limit + 1)
@@ -117,9 +119,10 @@ def _mutation(op: str, resource: Resource, key: str, body: dict[str, Any], if_ma
 
 
 def _base(if_match: str) -> int:
-    if not (if_match.strip('"').isascii() and if_match.strip('"').isdigit()):
+    digits = if_match.strip('"')
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
         raise Invalid("If-Match is the ETag of a row.", [{"pointer": "/header/if-match", "detail": 'such as "12"'}])
-    return int(if_match.strip('"'))
+    return int(digits)
 
 
 async def _write(house: House, by: Actor, resource: Resource, mutation: dict[str, Any]) -> Response:

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from syncserver.core.errors import SetupError
 
 PREFIX = "SYNCSERVER_"
+_N = TypeVar("_N", int, float)
 
 
 def default_data_dir() -> Path:
@@ -26,12 +27,30 @@ def _setting(sentence: str, default: Any = MISSING, *, factory: Any = MISSING, r
     return field(default=default, default_factory=factory, metadata={"sentence": sentence, "read": read})
 
 
+def _port(text: str) -> int:
+    return _within(int(text), 0, 65_535)
+
+
+def _count(text: str) -> int:
+    return _within(int(text), 1, 10_000)
+
+
+def _seconds(text: str) -> float:
+    return _within(float(text), 0.01, 86_400)
+
+
+def _within(number: _N, least: _N, most: _N) -> _N:
+    if not least <= number <= most:  # also for NaN
+        raise ValueError(f"between {least} and {most}")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this server is set up."""
 
     host: str = _setting("the address to listen on; 0.0.0.0 for every network", "127.0.0.1")
-    port: int = _setting("the TCP port to listen on; 0 for any free one", 8000, read=int)
+    port: int = _setting("the TCP port to listen on; 0 for any free one", 8000, read=_port)
     data_dir: Path = _setting(
         "the one folder that holds the secret and the database", factory=default_data_dir, read=Path
     )
@@ -42,10 +61,10 @@ class Settings:
     postgres_bin: Path | None = _setting(
         "the folder of PostgreSQL programs to use for the database that comes along", None, read=Path
     )
-    database_connections: int = _setting("how many connections the server holds at most", 10, read=int)
-    heartbeat_s: float = _setting("seconds between signs of life on a quiet socket", 15.0, read=float)
-    sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=float)
-    drain_s: float = _setting("seconds that sockets get to close when the server stops", 1.0, read=float)
+    database_connections: int = _setting("how many connections the server holds at most", 10, read=_count)
+    heartbeat_s: float = _setting("seconds between signs of life on a quiet socket", 15.0, read=_seconds)
+    sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=_seconds)
+    drain_s: float = _setting("seconds that sockets get to close when the server stops", 1.0, read=_seconds)
     log_level: str = _setting("debug, info, warning or error", "info")
 
 

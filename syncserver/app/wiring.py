@@ -15,7 +15,6 @@ from syncserver import __version__, resources
 from syncserver.api import changes, errors, health, push
 from syncserver.api import resources as resource_routes
 from syncserver.app.settings import Settings
-from syncserver.core import frames
 from syncserver.core.actor import Actor
 from syncserver.engine.house import House
 from syncserver.engine.pull import Pull
@@ -88,8 +87,8 @@ class Parts:
             await self.database.close()
 
     async def _epoch(self) -> str:
-        epoch, _ = await self.pull.heads([])
-        return epoch
+        """The epoch that the last sweep saw; asked for where there was none yet."""
+        return self.feed.epoch or (await self.pull.heads([]))[0]
 
     def _moved(self, epoch: str) -> None:
         if self.feed.new_epoch(epoch):
@@ -127,7 +126,6 @@ def application(parts: Parts) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
-        max_body_size=frames.FRAME_BYTES,
     )
     app.state.house = parts.house
     errors.install(app)

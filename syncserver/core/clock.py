@@ -7,7 +7,10 @@ from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, WithJsonSc
 
 AHEAD_LIMIT = timedelta(seconds=2)
 TICK = timedelta(microseconds=1)
-_YEARS = range(1, 9999)
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)
+_END = datetime(9999, 1, 1, tzinfo=UTC)
+_LIKE = "a stamp is a text such as 2026-11-22T08:15:00.000000Z"
+_BOUNDS = "a stamp's year lies between 1 and 9998"
 
 
 def write(stamp: datetime) -> str:
@@ -17,12 +20,19 @@ def write(stamp: datetime) -> str:
 
 def read(text: str) -> datetime:
     """An RFC 3339 stamp in UTC; raises ValueError for one without an offset or outside the years 1 to 9998."""
-    stamp = datetime.fromisoformat(text)
+    try:
+        stamp = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(_LIKE) from None  # Python's sentence would repeat the text
     if stamp.tzinfo is None:
         raise ValueError("a stamp needs an offset from UTC, such as Z")
-    if stamp.year not in _YEARS or (stamp.year == 1 and stamp.timetuple().tm_yday == 1):
-        raise ValueError("a stamp's year lies between 1 and 9998")
-    return stamp.astimezone(UTC)
+    try:
+        stamp = stamp.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(_BOUNDS) from None
+    if not _FIRST <= stamp < _END:
+        raise ValueError(_BOUNDS)
+    return stamp
 
 
 def clamp(stamp: datetime, now: datetime) -> datetime:
@@ -34,7 +44,7 @@ def _from_text(value: object) -> object:
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or "T" not in value.upper():
-        raise ValueError("a stamp is a text such as 2026-11-22T08:15:00.000000Z")
+        raise ValueError(_LIKE)
     return read(value)
 
 

@@ -148,7 +148,7 @@ class Welcome(Model):
     server_time: Stamp
     echo: Stamp
     heartbeat_s: float
-    token_expires_at: Stamp | None
+    token_expires_at: Stamp | None = None
     limits: Limits = Limits()
     epoch: str
 
@@ -206,7 +206,7 @@ class Pong(Model):
     """Here, and this is the time."""
 
     type: Literal["pong"] = "pong"
-    sent_at: Stamp | None
+    sent_at: Stamp | None = None
     server_time: Stamp
 
 

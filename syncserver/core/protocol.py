@@ -78,7 +78,8 @@ def parse(message: str | bytes) -> frames.ClientFrame:
 
 def sentence(error: ValidationError) -> str:
     """All that is wrong, with places, never with the values."""
-    return "; ".join(f"{pointer(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(": ".join(filter(None, (pointer(e["loc"]), e["msg"]))) for e in found)
 
 
 def invalid(error: ValidationError, root: str = "") -> Invalid | TooLarge:

@@ -151,13 +151,18 @@ def _judge(
 
 def _same(a: Version, b: Version) -> bool:
     """The same write seen twice: nothing to decide."""
-    return a.updated_at == b.updated_at and a.device_id == b.device_id and a.fields == b.fields
+    return a.updated_at == b.updated_at and a.device_id == b.device_id and _json(a.fields) == _json(b.fields)
 
 
 def _canonical(version: Version, rules: Mapping[str, FieldPolicy]) -> bytes:
     """The content as bytes, to break a tie; without fields that have a rule, which would make it depend on order."""
     fields = version.fields and {name: value for name, value in version.fields.items() if name not in rules}
-    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    return _json(fields)
+
+
+def _json(value: Any) -> bytes:
+    """One text for one value, so that 1, 1.0 and true, which Python takes for equal, are told apart."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _greater(a: Any, b: Any) -> Any:
@@ -171,7 +176,7 @@ def _smaller(a: Any, b: Any) -> Any:
 def _union(a: Any, b: Any) -> Any:
     if a is None and b is None:
         return None
-    members = {orjson.dumps(m, option=orjson.OPT_SORT_KEYS): m for m in [*(a or ()), *(b or ())]}
+    members = {_json(m): m for m in [*(a or ()), *(b or ())]}
     return [members[name] for name in sorted(members)]
 
 

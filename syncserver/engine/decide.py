@@ -16,7 +16,7 @@ from syncserver.core import clock, protocol
 from syncserver.core.actor import Device
 from syncserver.core.errors import Invalid, NotFound, Removed, SyncError
 from syncserver.core.frames import Mutation
-from syncserver.core.resolver import Resolution, Version
+from syncserver.core.resolver import Reason, Resolution, Version
 from syncserver.storage.changes import Entry, Place
 from syncserver.storage.conflicts import Conflict
 from syncserver.storage.mutations import Name
@@ -93,7 +93,7 @@ class Decision:
     def ack(self, now: Current) -> Ack:
         """The answer, given the row after the write."""
         ack: Ack = {"mutation_id": self.item.mutation.mutation_id}
-        if self.resolution.accepted:
+        if self.resolution.accepted or self.resolution.reason is Reason.SAME:
             ack |= {"status": "merged" if self.resolution.merged else "applied", "offset": now.entry.offset}
         else:
             ack |= {"status": "superseded", "row": now.row()}

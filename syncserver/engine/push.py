@@ -21,7 +21,7 @@ from syncserver.core.errors import Invalid, SyncError, Unavailable
 from syncserver.engine.decide import Ack, Current, Decision, Item, Sender, decide, duplicate, read, rejected
 from syncserver.storage import changes, conflicts, mutations, rows
 from syncserver.storage.changes import Place
-from syncserver.storage.database import Contention, Database
+from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
 from syncserver.storage.mutations import Name
 from syncserver.storage.resource import Catalog
 
@@ -88,18 +88,25 @@ class Push:
             return await self._tried(items)
         except Unavailable:
             return [_deferred(item) for item in items]
-        except DBAPIError as error:
+        except RefusedError as refusal:
             if len(items) > 1:
                 return [(await self._commit([item]))[0] for item in items]
-            log.warning("the database refused a mutation: %s", type(error.orig).__name__)
+            log.warning("the database refused a mutation (SQLSTATE %s)", refusal)
             return [rejected(items[0].mutation.mutation_id, Invalid("The database refused these values."))]
+        except DBAPIError:
+            log.exception("the database has a fault; nothing was changed")
+            return [_deferred(item) for item in items]
 
     async def _tried(self, items: Sequence[Item]) -> list[Ack]:
+        contention = None
         for attempt in range(_TRIES):
             try:
                 return await self._transact(items)
-            except Contention:
+            except Contention as found:
+                contention = found
                 await asyncio.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - a pause, not a secret
+        if contention is not None and contention.sqlstate == UNIQUE:
+            raise RefusedError(UNIQUE)  # not a race for the same row, then, but a constraint
         raise Unavailable("Other writers were in the way for too long.")
 
     async def _transact(self, items: Sequence[Item]) -> list[Ack]:
@@ -172,13 +179,21 @@ async def _present(connection: AsyncConnection, places: Mapping[Place, Item]) ->
     """The rows at these places as they are, locked; a row that never was is not in it."""
     if not places:
         return {}
+    stored = await _locked(connection, places)
+    entries = await changes.entries(connection, list(places))
+    rowless = {p: places[p] for p, entry in entries.items() if entry.op == "put" and p not in stored}
+    if rowless and await _locked(connection, rowless):
+        raise Contention("somebody else inserted a row between the two statements")
+    return {place: Current(entry, stored.get(place)) for place, entry in entries.items()}
+
+
+async def _locked(connection: AsyncConnection, places: Mapping[Place, Item]) -> dict[Place, rows.Stored]:
     stored: dict[Place, rows.Stored] = {}
     for resource in {item.resource.name: item.resource for item in places.values()}.values():
         here = [(owner, key) for owner, name, key in places if name == resource.name]
         for (owner, key), row in (await rows.locked(connection, resource, here)).items():
             stored[owner, resource.name, key] = row
-    entries = await changes.entries(connection, list(places))
-    return {place: Current(entry, stored.get(place)) for place, entry in entries.items()}
+    return stored
 
 
 async def _write(connection: AsyncConnection, decisions: Sequence[Decision], present: Mapping[Place, Current]) -> None:

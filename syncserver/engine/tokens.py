@@ -29,10 +29,11 @@ def verifier(secret: bytes) -> Callable[[str], Actor]:
             claims = jwt.decode(
                 token, secret, algorithms=[_ALGORITHM], leeway=_LEEWAY_S, options={"require": ["sub", "exp"]}
             )
+            expires_at = datetime.fromtimestamp(int(claims["exp"]), UTC)
         except jwt.ExpiredSignatureError:
             raise Unauthorised("The token has expired.") from None
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, ValueError, OverflowError, OSError):  # text or times that Python cannot hold
             raise Unauthorised("The token is not one that this server gave.") from None
-        return Actor(user_owner(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC))
+        return Actor(user_owner(claims["sub"]), expires_at)
 
     return verify

@@ -37,7 +37,7 @@ class Feed:
         self._rung: dict[str, None] = {}
         self._reading: Collection[str] = ()
         self._bell = asyncio.Event()
-        self._epoch: str | None = None
+        self.epoch: str | None = None
 
     def ring(self, owner: str) -> None:
         """The owner's channel moved, or may have."""
@@ -77,10 +77,12 @@ class Feed:
             self._pass_on_page(page)
 
     def _pass_on_page(self, page: Page) -> None:
-        if self._epoch not in {None, page.epoch}:
+        if self.epoch not in {None, page.epoch}:
             self._refetch(page.owner, "epoch")
         elif page.head < page.since:
             self._refetch(page.owner, "ahead")
+        elif page.floor > page.since:
+            self._refetch(page.owner, "floor")
         elif page.until > page.since:
             self._publish(page)
             if page.more:
@@ -88,6 +90,6 @@ class Feed:
 
     def new_epoch(self, epoch: str) -> bool:
         """Note the log's identity; True when it is another than before, so that everything read so far is void."""
-        changed = self._epoch not in {None, epoch}
-        self._epoch = epoch
+        changed = self.epoch not in {None, epoch}
+        self.epoch = epoch
         return changed

@@ -1,7 +1,7 @@
 """One connection's place in one channel. It knows only its cursor: what it misses it is read again from the log.
 
-States: catching up (the log is being read for it; news passes it by) -> live -> behind (news did not follow its
-cursor, or its writer was full) -> catching up again. `ended`: unsubscribed, or told to refetch.
+States: catching up (the log is being read for it; news passes it by) -> live -> behind (something between its
+cursor and the news is missing, or its writer was full) -> catching up again. `ended`: unsubscribed, or told to refetch.
 """
 
 from collections.abc import Callable
@@ -38,11 +38,11 @@ class Subscription:
         self._wake = wake
 
     def offer(self, news: News) -> None:
-        """News of the channel. Only what follows the cursor exactly is passed on; never waits."""
+        """News of the channel: what is past the cursor is passed on, unless something is missing between. No waits."""
         page = news.page
         if self.standing is not Standing.LIVE or page.until <= self.offset:
             return
-        if page.since == self.offset and self._deliver(news.frame(self.wanted)):
+        if page.since <= self.offset and self._deliver(news.frame(self.wanted, self.offset)):
             self.offset = page.until
         else:
             self.standing = Standing.CATCHING_UP

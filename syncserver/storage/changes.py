@@ -41,7 +41,7 @@ def row_as_json(resource: Resource, alias: str) -> str:
 def _value(column: sa.Column[Any], alias: str) -> str:
     name = f'{alias}."{column.name}"'
     if isinstance(column.type, sa.DateTime):
-        return f"""to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        return f"""to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     return name
 
 
@@ -62,7 +62,7 @@ def _since(catalog: Catalog) -> sa.TextClause:
         LEFT JOIN LATERAL (
           SELECT * FROM changes
           WHERE changes.owner = p.owner AND changes."offset" > p.after
-            AND (CAST(:resources AS text[]) IS NULL OR changes.resource = ANY (CAST(:resources AS text[])))
+            AND changes.resource = ANY (CAST(:resources AS text[]))
           ORDER BY changes."offset" LIMIT :count
         ) e ON true
         ORDER BY p.owner, e."offset"
@@ -78,15 +78,15 @@ async def since(
 ) -> dict[str, Page]:
     """For each owner a page of what the log holds past the offset `after[owner]`, at most `limit` changes each.
 
-    All pages are of one snapshot. `resources`: only these kinds (None: all). The transaction must have been begun
-    for these owners; of any other, an empty log is what it sees.
+    All pages are of one snapshot. `resources`: only these kinds (None: all of the catalog). The transaction must
+    have been begun for these owners; of any other, an empty log is what it sees.
     """
     found = await connection.execute(
         _since(catalog),
         {
             "owners": list(after),
             "offsets": list(after.values()),
-            "resources": list(resources) if resources is not None else None,
+            "resources": list(catalog if resources is None else resources),
             "count": limit + 1,
         },
     )
@@ -127,7 +127,9 @@ async def epoch(connection: AsyncConnection) -> str:
 _ENTRIES = sa.text("""
     SELECT e.owner, e.resource, e.key, e."offset", e.op, e.updated_at, e.device_id
     FROM unnest(CAST(:owners AS text[]), CAST(:resources AS text[]), CAST(:keys AS text[])) AS k (owner, resource, key)
-    JOIN changes e ON e.owner = k.owner AND e.resource = k.resource AND e.key = k.key
+    CROSS JOIN LATERAL (
+      SELECT * FROM changes c WHERE c.owner = k.owner AND c.resource = k.resource AND c.key = k.key OFFSET 0
+    ) e
 """)
 
 Place = tuple[str, str, str]

@@ -46,6 +46,7 @@ def examine(url: str, catalog: Catalog) -> Iterator[Finding]:
             yield finding
             if finding.subject in {"version", "migrations"} and not finding.ok:
                 return
+        yield _isolated(connection)
         for name in catalog:
             yield _tracked(connection, catalog, name)
 
@@ -94,7 +95,8 @@ def _migrated(connection: psycopg.Connection, _: Catalog) -> Finding:
 
 def _role(connection: psycopg.Connection, _: Catalog) -> Finding:
     row = connection.execute(
-        "SELECT rolsuper OR rolbypassrls, pg_has_role('syncserver_app', 'MEMBER')"
+        "SELECT rolsuper OR rolbypassrls,"
+        " (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = 'syncserver_app')"
         " FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     bypasses, member = row or (True, False)
@@ -105,7 +107,7 @@ def _role(connection: psycopg.Connection, _: Catalog) -> Finding:
         detail = "The server's role is not a member of syncserver_app."
     return Finding(
         "role",
-        ok=not bypasses and member,
+        ok=not bypasses and bool(member),
         detail=detail,
         advice="Make one that does not: CREATE ROLE syncserver_server LOGIN PASSWORD '..' IN ROLE syncserver_app;"
         " and name it in SYNCSERVER_DATABASE_URL.",
@@ -155,10 +157,28 @@ def _crash_safety(connection: psycopg.Connection, _: Catalog) -> Finding:
     )
 
 
+def _isolated(connection: psycopg.Connection) -> Finding:
+    bare = connection.execute(
+        "SELECT relname FROM pg_class WHERE relname = ANY (%s) AND relnamespace = current_schema()::regnamespace"
+        " AND NOT (relrowsecurity AND relforcerowsecurity)",
+        [[name for name in _OURS if name != "epoch"]],
+    ).fetchall()
+    names = ", ".join(row[0] for row in bare)
+    return Finding(
+        "isolation",
+        ok=not bare,
+        detail=f"Row-level security is off or not forced on {names}."
+        if bare
+        else "Row-level security is forced on the log, the ledger and the conflicts.",
+        advice="ALTER TABLE each of them ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY.",
+    )
+
+
 def _tracked(connection: psycopg.Connection, catalog: Catalog, name: str) -> Finding:
     table = catalog[name].table.name
     row = connection.execute(
-        "SELECT count(t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A')), bool_and(c.relforcerowsecurity)"
+        "SELECT count(t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A')),"
+        " bool_and(c.relrowsecurity AND c.relforcerowsecurity)"
         " FROM pg_class c LEFT JOIN pg_trigger t"
         " ON t.tgrelid = c.oid AND t.tgname IN ('sync_stamp', 'sync_capture', 'sync_no_truncate')"
         " WHERE c.oid = to_regclass(%s)",

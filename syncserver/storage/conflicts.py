@@ -8,6 +8,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from syncserver.core import clock
 from syncserver.core.resolver import Version
 
 _RECORD = sa.text("""
@@ -52,7 +53,7 @@ def _row(conflict: Conflict) -> dict[str, Any]:
 def _version(version: Version) -> dict[str, Any]:
     return {
         "fields": version.fields,
-        "updated_at": version.updated_at,
+        "updated_at": clock.write(version.updated_at),
         "device_id": version.device_id,
         "offset": version.offset,
     }

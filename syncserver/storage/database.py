@@ -14,8 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from syncserver.core.errors import Unavailable
 
-_RETRY = ("40001", "40P01", "55P03", "23505")
+UNIQUE = "23505"
+_RETRY = ("40001", "40P01", "55P03", UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
+
+_READ_ONLY = "25006"
+_VALUES = ("22", "23", "44", "54", "P0")
+"""Classes of SQLSTATE in which the values are wrong (P0: a trigger said so): trying again cannot help."""
 
 _BEGIN = sa.text("""
     SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
@@ -29,6 +34,14 @@ _QUEUE = sa.text("""
 
 class Contention(Exception):
     """Another writer was in the way: the same transaction may be tried again."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+class RefusedError(Exception):
+    """The database does not take these values; the SQLSTATE says why."""
 
 
 def driver_url(url: str) -> str:
@@ -53,8 +66,9 @@ class Database:
         lock_timeout_s: float = 5,
     ) -> None:
         options = (
-            f"-c timezone=UTC -c statement_timeout={int(statement_timeout_s * 1000)}"
+            f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={int(statement_timeout_s * 1000)}"
             f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
+            " -c plan_cache_mode=force_custom_plan"  # decision 7
         )
         self._engine = create_async_engine(
             driver_url(url),
@@ -79,7 +93,7 @@ class Database:
 
         `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
         writers never meet on the rows. Raises Contention where trying again helps, Unavailable where the database
-        is away.
+        is away, RefusedError for values that it does not take.
         """
         try:
             async with self._engine.begin() as connection:
@@ -97,7 +111,11 @@ def _judged(error: Exception) -> Exception:
     sqlstate = getattr(origin, "sqlstate", None)
     if sqlstate in _RETRY:
         return Contention(sqlstate)
-    away = isinstance(origin, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout | OSError)
+    if sqlstate and sqlstate.startswith(_VALUES):
+        return RefusedError(sqlstate)
+    away = sqlstate == _READ_ONLY or isinstance(
+        origin, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout | OSError
+    )
     if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return Unavailable("The database does not answer; nothing was changed, try again.")
     return error

@@ -15,7 +15,10 @@ _FIRST = sa.text("""
     SELECT m.owner, m.client_id, m.mutation_id::text, m.ack::text
     FROM unnest(CAST(:owners AS text[]), CAST(:clients AS text[]), CAST(:ids AS uuid[]))
       AS n (owner, client_id, mutation_id)
-    JOIN mutations m USING (owner, client_id, mutation_id)
+    CROSS JOIN LATERAL (
+      SELECT * FROM mutations f
+      WHERE f.owner = n.owner AND f.client_id = n.client_id AND f.mutation_id = n.mutation_id OFFSET 0
+    ) m
 """)
 
 _RECORD = sa.text("""

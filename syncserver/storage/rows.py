@@ -42,12 +42,11 @@ class Stored:
 def _locked(resource: Resource) -> sa.TextClause:
     key, kind = resource.key, _type(resource.table.c[resource.key])
     return sa.text(f"""
-        SELECT t.owner, t.{key}::text, {row_as_json(resource, "t")}, t.updated_at, t.device_id
-        FROM {resource.table.name} t
-        WHERE (t.owner, t.{key}) IN (
-          SELECT k.owner, CAST(k.key AS {kind})
-          FROM unnest(CAST(:owners AS text[]), CAST(:keys AS text[])) AS k (owner, key))
-        ORDER BY t.owner, t.{key} FOR UPDATE
+        SELECT t.* FROM unnest(CAST(:owners AS text[]), CAST(:keys AS text[])) AS k (owner, key)
+        CROSS JOIN LATERAL (
+          SELECT t.owner, t.{key}::text, {row_as_json(resource, "t")}, t.updated_at, t.device_id
+          FROM {resource.table.name} t WHERE t.owner = k.owner AND t.{key} = CAST(k.key AS {kind}) FOR UPDATE
+        ) t
     """)
 
 
@@ -55,7 +54,8 @@ async def locked(
     connection: AsyncConnection, resource: Resource, places: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Stored]:
     """The rows (owner, key) that exist, locked in order to the end of the transaction."""
-    arguments = {"owners": [owner for owner, _ in places], "keys": [key for _, key in places]}
+    ordered = sorted(places)
+    arguments = {"owners": [owner for owner, _ in ordered], "keys": [key for _, key in ordered]}
     found = await connection.execute(_locked(resource), arguments)
     return {(row[0], row[1]): _stored(resource, *row[2:]) for row in found}
 
@@ -106,12 +106,10 @@ def _insert(resource: Resource) -> sa.TextClause:
 
 @lru_cache
 def _update(resource: Resource) -> sa.TextClause:
+    """Found by the primary key, whatever the planner thinks of an owner's number of rows: see decision 7."""
     names = [name for name in _written(resource) if name not in {"owner", resource.key}]
-    sets = ", ".join(f'"{name}" = r."{name}"' for name in names)
-    return sa.text(f"""
-        UPDATE {resource.table.name} t SET {sets} FROM {_recordset(resource)}
-        WHERE t.owner = r.owner AND t.{resource.key} = r.{resource.key}
-    """)
+    sets = ", ".join(f'"{name}" = excluded."{name}"' for name in names)
+    return sa.text(f"{_insert(resource).text} ON CONFLICT (owner, {resource.key}) DO UPDATE SET {sets}")
 
 
 @lru_cache
@@ -162,13 +160,18 @@ async def listed(connection: AsyncConnection, resource: Resource, owner: str, li
 def _list(resource: Resource, where: tuple[str, ...], resumed: bool) -> sa.TextClause:
     key = resource.key
     equal = "".join(f' AND t."{name}" = CAST(:{name} AS {_type(resource.table.c[name])})' for name in where)
-    keyset = f" AND (t.updated_at, t.{key}::text) < (:at, :past)" if resumed else ""
+    keyset = f" AND t.updated_at <= :at AND (t.updated_at, t.{key}::text) < (:at, :past)" if resumed else ""
     return sa.text(f"""
         SELECT t.{key}::text, {row_as_json(resource, "t")}, e."offset", t.updated_at
-        FROM {resource.table.name} t
-        JOIN changes e ON e.owner = t.owner AND e.resource = :resource AND e.key = t.{key}::text
-        WHERE t.owner = :owner{equal}{keyset}
-        ORDER BY t.updated_at DESC, t.{key}::text DESC LIMIT :count
+        FROM (
+          SELECT * FROM {resource.table.name} t WHERE t.owner = :owner{equal}{keyset}
+          ORDER BY t.updated_at DESC, t.{key}::text DESC LIMIT :count
+        ) t
+        CROSS JOIN LATERAL (
+          SELECT c."offset" FROM changes c
+          WHERE c.owner = t.owner AND c.resource = :resource AND c.key = t.{key}::text OFFSET 0
+        ) e
+        ORDER BY t.updated_at DESC, t.{key}::text DESC
     """)
 
 

@@ -183,7 +183,7 @@ async def test_a_stopping_server_says_goodbye_with_a_time_to_come_back(serving: 
         assert await socket.closed() == 1012
 
 
-FIRST_FRAMES = {
+FIRST_FRAMES: dict[str, tuple[str | bytes, int]] = {
     "not JSON": ("{", 4500),
     "JSON with NaN": ('{"type": "hello", "token": NaN}', 4500),
     "not an object": ("[1]", 4500),

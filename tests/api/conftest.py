@@ -1,0 +1,22 @@
+"""HTTP clients on a real server, each signed in as a reader."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.harness import Live
+
+
+@pytest.fixture
+async def http(live: Live) -> AsyncIterator[httpx.AsyncClient]:
+    """Ada's client."""
+    async with httpx.AsyncClient(base_url=f"{live.url}/api/v1", headers=live.headers("ada"), timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def eve(live: Live) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody else's."""
+    async with httpx.AsyncClient(base_url=f"{live.url}/api/v1", headers=live.headers("eve"), timeout=30) as client:
+        yield client

@@ -1,0 +1,40 @@
+import pytest
+
+from syncserver import resources
+from syncserver.storage import tables
+from syncserver.storage.resource import Catalog, Resource
+
+CATALOG = resources.catalog()
+
+
+def test_the_catalog_is_found_by_folder_and_made_once():
+    assert "progress" in CATALOG
+    assert resources.catalog() is CATALOG
+    assert len({CATALOG, resources.catalog()}) == 1
+
+
+@pytest.mark.parametrize("resource", CATALOG.values(), ids=lambda r: r.name)
+def test_each_resource_stands_on_a_table_whose_key_begins_with_the_owner(resource: Resource):
+    assert CATALOG[resource.name] is resource
+    assert [c.name for c in resource.table.primary_key] == ["owner", resource.key]
+    assert resource.table.metadata is tables.metadata
+    assert {"updated_at", "device_id"} <= set(resource.table.columns.keys())
+
+
+@pytest.mark.parametrize("resource", CATALOG.values(), ids=lambda r: r.name)
+def test_what_a_client_writes_sees_and_filters_by_are_columns(resource: Resource):
+    shown = [c.name for c in resource.columns]
+    assert "owner" not in shown
+    assert resource.key in shown
+    assert set(resource.fields) <= set(shown)
+    assert not {"owner", resource.key, "updated_at", "device_id"} & set(resource.fields)
+    assert set(resource.filters) <= set(resource.fields)
+    assert set(resource.rules) <= set(resource.fields)
+    assert resource.resolver is resource.resolver
+
+
+def test_a_catalog_is_a_mapping_by_name_in_the_order_given():
+    made = Catalog(list(CATALOG.values()))
+    assert list(made) == list(CATALOG)
+    assert len(made) == len(CATALOG)
+    assert "nothing" not in made
