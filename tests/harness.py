@@ -120,7 +120,8 @@ class Program:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a program under test: this one's, without settings that would change it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCSERVER_")}
+    """The environment of a program under test: this one's, without what would change it (make's own flags too)."""
+    ours = ("SYNCSERVER_", "MAKE", "MFLAGS", "ARGS")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
     return {**inherited, **({"SYNCSERVER_POSTGRES_BIN": named} if named else {})}
