@@ -13,11 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from syncserver import resources
 from syncserver.app import server as app_server
 from syncserver.app import wiring
 from syncserver.app.settings import Settings
 from syncserver.engine import tokens
 from syncserver.storage import embedded, schema
+from syncserver.storage.database import Database
+from syncserver.storage.resource import Catalog
 from tests.harness import SECRET, Live, Program, Serving, Urls
 
 _databases = count(1)
@@ -80,6 +83,26 @@ def database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
 def empty_database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
     """A database that was never migrated."""
     yield from _created(postgres, "template0")
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return resources.catalog()
+
+
+@pytest.fixture
+def sql(database: Urls) -> Iterator[psycopg.Connection]:
+    """Somebody at psql, as the database's owner: each statement is committed at once."""
+    with psycopg.connect(database.owner, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def server(database: Urls) -> AsyncIterator[Database]:
+    """The server's pool, as the server's role."""
+    pool = Database(database.server)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

@@ -101,14 +101,7 @@ class Program:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command of the command line on the same data folder."""
-        return subprocess.run(
-            [sys.executable, "-m", "syncserver", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env={**environment(), "SYNCSERVER_DATA_DIR": str(self.folder), "SYNCSERVER_URL": self.url},
-        )
+        return command(*arguments, SYNCSERVER_DATA_DIR=str(self.folder), SYNCSERVER_URL=self.url)
 
     def token(self, user: str) -> str:
         """A token of this server's own."""
@@ -117,6 +110,18 @@ class Program:
     def postmaster(self) -> int:
         """The process id of its PostgreSQL."""
         return int((self.folder / "postgresql" / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A command of the command line, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "syncserver", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**environment(), **variables},
+    )
 
 
 def environment() -> dict[str, str]:

@@ -4,8 +4,6 @@ import asyncio
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import fields
 
@@ -14,18 +12,8 @@ import pytest
 import syncserver_client
 
 from syncserver.app.settings import Settings
-from tests.harness import Program, Urls, environment
-
-
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "syncserver", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**environment(), **variables},
-    )
+from tests.harness import Program, Urls
+from tests.harness import command as run
 
 
 def login(database: Urls, *statements: str) -> str:

@@ -7,7 +7,6 @@ from itertools import count
 import psycopg
 import pytest
 
-from syncserver import resources
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog, Resource
 from tests.harness import Urls
@@ -16,28 +15,8 @@ _roles = count(1)
 
 
 @pytest.fixture
-def catalog() -> Catalog:
-    return resources.catalog()
-
-
-@pytest.fixture
 def progress(catalog: Catalog) -> Resource:
     return catalog["progress"]
-
-
-@pytest.fixture
-def sql(database: Urls) -> Iterator[psycopg.Connection]:
-    """Somebody at psql, as the database's owner: each statement is committed at once."""
-    with psycopg.connect(database.owner, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def server(database: Urls) -> AsyncIterator[Database]:
-    """The server's pool, as the server's role."""
-    pool = Database(database.server)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
