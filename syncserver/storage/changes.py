@@ -62,7 +62,7 @@ def _since(catalog: Catalog) -> sa.TextClause:
         LEFT JOIN LATERAL (
           SELECT * FROM changes
           WHERE changes.owner = p.owner AND changes."offset" > p.after
-            AND changes.resource = ANY (CAST(:resources AS text[]))
+            AND changes.resource || '' = ANY (CAST(:resources AS text[]))
           ORDER BY changes."offset" LIMIT :count
         ) e ON true
         ORDER BY p.owner, e."offset"
