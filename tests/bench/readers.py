@@ -6,7 +6,6 @@
 import argparse
 import asyncio
 import logging
-import os
 import random
 import resource
 import signal
@@ -37,8 +36,6 @@ def main() -> None:
     options = _options()
     logging.getLogger("syncserver_client").setLevel(logging.CRITICAL)  # networks are cut on purpose here
     _allow_files()
-    # A client without a socket makes a TLS context: 20 ms of reading certificates that nothing here is signed with.
-    os.environ["SSL_CERT_DIR"] = os.devnull
     try:
         good = asyncio.run(_run(options))
     except (Failed, SyncError, httpx.HTTPError, OSError) as failure:

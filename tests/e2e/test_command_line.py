@@ -114,7 +114,8 @@ def test_a_wrong_call_is_answered_with_a_sentence(folder: object, arguments: tup
     assert "Traceback" not in said.stderr
 
 
-async def test_ctrl_c_says_goodbye_and_ends_within_two_seconds(program: Program):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_says_goodbye_and_ends_within_two_seconds(program: Program, number: signal.Signals):
     await asyncio.to_thread(program.start)
     token = await asyncio.to_thread(program.token, "ada")
     clients = [syncserver_client.connect(program.url, token, f"device-{n}") for n in range(20)]
@@ -123,7 +124,7 @@ async def test_ctrl_c_says_goodbye_and_ends_within_two_seconds(program: Program)
     await asyncio.gather(*(client.ready() for client in clients))
 
     began = time.monotonic()
-    status = await asyncio.to_thread(program.end, signal.SIGINT)
+    status = await asyncio.to_thread(program.end, number)
     took = time.monotonic() - began
     for client in clients:
         await client.close()
