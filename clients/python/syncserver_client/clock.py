@@ -24,12 +24,20 @@ class Clock:
         self.raw = raw
         self.known = False
         self.offset = timedelta()
+        self._least = self._most = timedelta()
         self._last: datetime | None = None
 
     def synchronise(self, sent_at: datetime, received_at: datetime, server_time: datetime) -> None:
-        """Learn from one question and answer: both stamps of this device (raw), and the server's between them."""
-        midpoint = sent_at + (received_at - sent_at) / 2
-        self.offset = server_time - midpoint
+        """Learn from one question and answer: both stamps of this device (raw), and the server's between them.
+
+        The true offset lies between two bounds, and each answer may bring them closer: one that was long on its way
+        makes nothing worse. If the new bounds leave no room for the old, one of the clocks was set: the new ones hold.
+        """
+        least, most = server_time - received_at, server_time - sent_at
+        if self.known and least <= self._most and self._least <= most:
+            least, most = max(least, self._least), min(most, self._most)
+        self._least, self._most = least, most
+        self.offset = least + (most - least) / 2
         self.known = True
 
     def now(self) -> datetime:

@@ -61,6 +61,42 @@ def test_a_slow_device_stamps_server_time():
     assert slow.now() == NOW
 
 
+def synchronised(clock, *, off_s, there_s, back_s):
+    """One question to a server that is `off_s` ahead, so long on its way there and back."""
+    server = NOW + timedelta(seconds=off_s)
+    clock.synchronise(NOW - timedelta(seconds=there_s), NOW + timedelta(seconds=back_s), server)
+
+
+def test_an_answer_that_was_long_on_its_way_makes_nothing_worse():
+    clock = Clock(lambda: NOW)
+    synchronised(clock, off_s=5, there_s=0.01, back_s=0.01)
+    synchronised(clock, off_s=5, there_s=0.1, back_s=3)
+    assert clock.offset == timedelta(seconds=5)
+
+
+def test_a_quicker_answer_makes_it_better():
+    clock = Clock(lambda: NOW)
+    synchronised(clock, off_s=5, there_s=0.1, back_s=3)
+    synchronised(clock, off_s=5, there_s=0.01, back_s=0.01)
+    assert clock.offset == timedelta(seconds=5)
+
+
+def test_a_clock_that_was_set_is_believed_at_the_next_answer_however_slow():
+    clock = Clock(lambda: NOW)
+    synchronised(clock, off_s=5, there_s=0.01, back_s=0.01)
+    synchronised(clock, off_s=3600, there_s=1, back_s=1)
+    assert clock.offset == timedelta(hours=1)
+
+
+@given(st.floats(-1e6, 1e6), st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=1))
+def test_the_offset_is_never_worse_than_half_of_the_quickest_answer(off_s, ways):
+    clock = Clock(lambda: NOW)
+    for there_s, back_s in ways:
+        synchronised(clock, off_s=off_s, there_s=there_s, back_s=back_s)
+    bound = min(there_s + back_s for there_s, back_s in ways) / 2
+    assert abs(clock.offset.total_seconds() - off_s) <= bound + 1e-5
+
+
 @given(st.lists(st.timedeltas(min_value=timedelta(days=-2), max_value=timedelta(days=2)), min_size=2))
 def test_stamps_only_grow(steps):
     clock = Clock()
