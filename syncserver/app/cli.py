@@ -12,6 +12,7 @@ from syncserver.app import commands, follow, settings
 from syncserver.core.errors import SyncError
 
 _WHERE = ("data_dir",)
+_DEVICE = ("data_dir", "url", "token")
 _DATABASE = ("data_dir", "database_url", "owner_url", "postgres_bin")
 
 
@@ -66,7 +67,8 @@ def _command(
 
 
 def _serve(to: _Commands) -> None:
-    every = [name for name in settings.Settings.__dataclass_fields__ if name != "owner_url"]
+    others = {"owner_url", "url", "token"}
+    every = [name for name in settings.Settings.__dataclass_fields__ if name not in others]
     more = (
         "Without a database URL it starts a PostgreSQL of its own in the data folder and keeps it up to date."
         " Each flag can also be given as the environment variable in brackets."
@@ -108,7 +110,7 @@ def _days(text: str) -> timedelta:
 
 def _tail(to: _Commands) -> None:
     more = "One line for each change, with how long it took to get here. Ctrl-C ends it."
-    parser = _command(to, "tail", follow.tail, "follow a reader's changes as a device would", _WHERE, more)
+    parser = _command(to, "tail", follow.tail, "follow a reader's changes as a device would", _DEVICE, more)
     _as_device(parser, "tail")
     parser.add_argument("--resource", action="append", help="only this kind of row; may be given more than once")
     parser.add_argument("--new", action="store_true", help="leave out what is there already")
@@ -118,7 +120,7 @@ def _tail(to: _Commands) -> None:
 
 def _put(to: _Commands) -> None:
     more = "Only what you give is changed; the rest of the row stays."
-    parser = _command(to, "put", follow.put, "write a reading progress as a device would", _WHERE, more)
+    parser = _command(to, "put", follow.put, "write a reading progress as a device would", _DEVICE, more)
     parser.add_argument("publication", help="the publication's id, for example moby-dick")
     _as_device(parser, "terminal")
     parser.add_argument("--percentage", type=float, help="how far, from 0 to 1")
@@ -133,10 +135,4 @@ def _put(to: _Commands) -> None:
 
 def _as_device(parser: argparse.ArgumentParser, device: str) -> None:
     parser.add_argument("--user", help="the reader; a token is made with the secret in the data folder")
-    parser.add_argument("--token", default=os.environ.get("SYNCSERVER_TOKEN"), help="or a token [SYNCSERVER_TOKEN]")
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("SYNCSERVER_URL", "http://127.0.0.1:8000"),
-        help="where the server is [SYNCSERVER_URL, default http://127.0.0.1:8000]",
-    )
     parser.add_argument("--device", default=device, help=f"the device's id (default {device})")

@@ -27,7 +27,7 @@ _TOKEN_LIFE = timedelta(days=1)
 def tail(settings: Settings, options: argparse.Namespace) -> None:
     """Print changes until Ctrl-C, or until nobody reads the output."""
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_until_interrupted(_tail(_token(settings, options), options)))
+        asyncio.run(_until_interrupted(_tail(settings, options)))
 
 
 def put(settings: Settings, options: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def put(settings: Settings, options: argparse.Namespace) -> None:
     if not fields:
         raise Invalid("Nothing to write: give at least one of --percentage, --position, --series and --status.")
     try:
-        asyncio.run(_put(_token(settings, options), options, fields))
+        asyncio.run(_put(settings, options, fields))
     except TimeoutError:
         raise Unavailable("The server does not answer: see that it runs, and that --url is right.") from None
     except ValueError as error:
@@ -44,14 +44,14 @@ def put(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _token(settings: Settings, options: argparse.Namespace) -> Callable[[], str]:
-    """What gives a token at each connect: the one that was named, or a new one for the user."""
-    if options.token:
-        return lambda: str(options.token)
-    if not options.user:
+    """What gives a token at each connect: a new one for the user, or the one that was named."""
+    if options.user:
+        key = secret.load(settings.data_dir)
+        return lambda: tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)
+    if settings.token is None:
         raise Unauthorised("Who is reading? Give --user NAME, or --token.")
-    key = secret.load(settings.data_dir)
-    tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)  # a name that cannot be is said now
-    return lambda: tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)
+    named = settings.token
+    return lambda: named
 
 
 async def _until_interrupted(work: Awaitable[None]) -> None:
@@ -64,14 +64,15 @@ async def _until_interrupted(work: Awaitable[None]) -> None:
 
 
 def _connect(
-    token: Callable[[], str], options: argparse.Namespace, **more: Any
+    settings: Settings, options: argparse.Namespace, **more: Any
 ) -> contextlib.AbstractAsyncContextManager[Client]:
-    return syncserver_client.connect(options.url, token, device=options.device, app="syncserver", **more)
+    token = _token(settings, options)
+    return syncserver_client.connect(settings.url, token, device=options.device, app="syncserver", **more)
 
 
-async def _tail(token: Callable[[], str], options: argparse.Namespace) -> None:
+async def _tail(settings: Settings, options: argparse.Namespace) -> None:
     with _explained():
-        async with _connect(token, options, resources=options.resource) as client:
+        async with _connect(settings, options, resources=options.resource) as client:
             states = asyncio.create_task(_tell_states(client))
             try:
                 await client.ready()
@@ -149,12 +150,12 @@ def _as_json(change: Change) -> str:
     return orjson.dumps(shown).decode()
 
 
-async def _put(token: Callable[[], str], options: argparse.Namespace, fields: dict[str, Any]) -> None:
+async def _put(settings: Settings, options: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Patch the row, or put a new one. With a time of its own the write is one that did not know the row."""
     at = clock.read(options.updated_at) if options.updated_at else None
     base = None if at else syncserver_client.MIRRORED
     with _explained():
-        async with _connect(token, options, resources=["progress"], timeout_s=10) as client:
+        async with _connect(settings, options, resources=["progress"], timeout_s=10) as client:
             async with asyncio.timeout(_PATIENCE_S):
                 await client.ready()
             held = ("progress", options.publication) in client.rows

@@ -66,6 +66,8 @@ class Settings:
     sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=_seconds)
     drain_s: float = _setting("seconds that sockets get to close when the server stops", 1.0, read=_seconds)
     log_level: str = _setting("debug, info, warning or error", "info")
+    url: str = _setting("where the server is that tail and put speak to", "http://127.0.0.1:8000")
+    token: str | None = _setting("the token that tail and put show where no --user is named", None)
 
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
