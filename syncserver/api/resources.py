@@ -127,18 +127,32 @@ def _base(if_match: str) -> int:
 
 async def _write(house: House, by: Actor, resource: Resource, mutation: dict[str, Any]) -> Response:
     """Push one mutation and answer as HTTP does; raises what the ack says."""
-    identity = {"id": mutation.pop("device_id", _HTTP_DEVICE), "name": mutation.pop("device_name", None)}
     try:
-        device = frames.DeviceIdentity.model_validate(identity)
-    except ValidationError as error:
-        raise protocol.invalid(error, "/device") from None
-    sender = decide.Sender(by.owner, Device(device.id, device.name), device.id)
-    decide.read(sender, mutation, house.pull.catalog, house.now())  # raises with places; the ack has only sentences
+        sender = _sender(by, mutation.pop("device_id", _HTTP_DEVICE), mutation.pop("device_name", None))
+        decide.read(sender, mutation, house.pull.catalog, house.now())  # has places; an ack has only sentences
+    except Invalid as error:
+        raise _placed(error) from None
     [ack] = await house.push.push(sender, [mutation])
     _raise(ack)
     if mutation["op"] == "remove":
         return Response(None, 204, {**_PRIVATE, "Sync-Status": ack["status"]})
     return await _shown(house, by, resource, mutation["key"], ack)
+
+
+def _sender(by: Actor, device_id: object, device_name: object) -> decide.Sender:
+    try:
+        device = frames.DeviceIdentity.model_validate({"id": device_id, "name": device_name})
+    except ValidationError as error:
+        raise protocol.invalid(error, "/device") from None
+    return decide.Sender(by.owner, Device(device.id, device.name), device.id)
+
+
+def _placed(error: Invalid) -> Invalid:
+    """The same, with places in the request as it was sent: fields and device stand at the top of its body."""
+    places = {e["pointer"]: e["pointer"].removeprefix("/data") for e in error.errors}
+    places |= {"/device/id": "/device_id", "/device/name": "/device_name"}
+    errors = [{**e, "pointer": places[e["pointer"]]} for e in error.errors]
+    return Invalid("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors), errors)
 
 
 def _raise(ack: decide.Ack) -> None:
