@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,13 @@ class Program:
     def postmaster(self) -> int:
         """The process id of its PostgreSQL."""
         return int((self.folder / "postgresql" / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from syncserver.core.errors import Invalid, SyncError, Unavailable
 from syncserver.engine.decide import Ack, Current, Decision, Item, Sender, decide, duplicate, read, rejected
 from syncserver.storage import changes, conflicts, mutations, rows
 from syncserver.storage.changes import Place
-from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
+from syncserver.storage.database import SERIALIZATION, UNIQUE, Contention, Database, RefusedError
 from syncserver.storage.mutations import Name
 from syncserver.storage.resource import Catalog
 
@@ -183,7 +183,7 @@ async def _present(connection: AsyncConnection, places: Mapping[Place, Item]) ->
     entries = await changes.entries(connection, list(places))
     rowless = {p: places[p] for p, entry in entries.items() if entry.op == "put" and p not in stored}
     if rowless and await _locked(connection, rowless):
-        raise Contention("somebody else inserted a row between the two statements")
+        raise Contention(SERIALIZATION)  # somebody else inserted a row between the two statements
     return {place: Current(entry, stored.get(place)) for place, entry in entries.items()}
 
 

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from syncserver.core.errors import Unavailable
 
+SERIALIZATION = "40001"
 UNIQUE = "23505"
-_RETRY = ("40001", "40P01", "55P03", UNIQUE)
+_RETRY = (SERIALIZATION, "40P01", "55P03", UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
 
 _READ_ONLY = "25006"

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from syncserver.storage import embedded  # noqa: E402 - after the path to this checkout
-from tests.harness import Program  # noqa: E402
+from tests.harness import Program, free_port  # noqa: E402
 
 WRITERS = 4
 IN_A_PUSH = 50
@@ -265,14 +265,6 @@ async def measured(program: Program, relay_url: str, turns: int, seconds: float)
     found.append(Figure("ms from write to other device, p50", p50, p50, "itself"))
     found.append(Figure("ms from write to other device, p99", p99, p50, "its p50"))
     return found
-
-
-def free_port() -> int:
-    import socket  # noqa: PLC0415 - the name is used for sockets of another kind above
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import environment
+from tests.harness import environment, free_port
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 60
@@ -79,9 +78,7 @@ class Terminal:
 @pytest.fixture
 def terminal(folder: Path) -> Iterator[Callable[[str], Terminal]]:
     """Opens a terminal that runs commands of the page."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     variables = {
         **environment(),
         "SYNCSERVER_DATA_DIR": str(folder),
