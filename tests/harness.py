@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
+
 from syncserver.app import wiring
 from syncserver.engine import tokens
 
@@ -138,3 +140,10 @@ def environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
     return {**inherited, **({"SYNCSERVER_POSTGRES_BIN": named} if named else {})}
+
+
+def until_locked_out(sql: psycopg.Connection, query: str) -> None:
+    """Wait until somebody whose statement is like `query` waits for a lock."""
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    while not sql.execute(waiting, [query]).rowcount:
+        pass

@@ -7,7 +7,7 @@ import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from syncserver.core import frames
+from syncserver.core import values
 from syncserver.core.errors import TooLarge
 
 
@@ -17,8 +17,8 @@ class _Body(Request):
             read = bytearray()
             async for chunk in self.stream():
                 read += chunk
-                if len(read) > frames.FRAME_BYTES:
-                    raise TooLarge(f"The body is larger than {frames.FRAME_BYTES} bytes.")
+                if len(read) > values.FRAME_BYTES:
+                    raise TooLarge(f"The body is larger than {values.FRAME_BYTES} bytes.")
             self._body = bytes(read)
         return self._body
 

@@ -1,27 +1,35 @@
 """POST /api/v1/push: mutations over plain HTTP; the same ledger as the socket, so a retry may change transport."""
 
+import logging
+from typing import Any
+
 import orjson
 from fastapi import APIRouter, Response
 
-from syncserver.api import body as bodies
 from syncserver.api import errors
 from syncserver.api.auth import By, InHouse
-from syncserver.core import frames
+from syncserver.api.body import Route
+from syncserver.core import bodies, clock
 from syncserver.core.actor import Device
 from syncserver.engine.decide import Sender
 
-router = APIRouter(tags=["changes"], route_class=bodies.Route)
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["changes"], route_class=Route)
 
 
 @router.post(
     "/push",
     summary="Propose writes",
-    response_model=frames.PushAnswer,
+    response_model=bodies.PushAnswer,
     responses=errors.responses(400, 401, 413, 422, 503),
 )
-async def push(house: InHouse, by: By, body: frames.PushBody) -> Response:
+async def push(house: InHouse, by: By, body: bodies.PushBody) -> Response:
     """Each mutation is answered on its own, in order; see `status`, and `code` where it is rejected."""
     sender = Sender(by.owner, Device(body.device.id, body.device.name), body.client_id)
     acks = await house.push.push(sender, body.mutations)
-    answer = {"acks": acks, "cursor": await house.pull.cursor(by.owner)}
+    answer: dict[str, Any] = {"acks": acks, "cursor": await house.pull.cursor(by.owner)}
+    drift_s = clock.drift_s(body.sent_at, house.now()) if body.sent_at is not None else None
+    if drift_s is not None:
+        log.warning("a device's clock is off by %d s", drift_s)
+        answer["drift_s"] = drift_s
     return Response(orjson.dumps(answer), 200, {"Cache-Control": "no-store"}, "application/json")

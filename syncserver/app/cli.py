@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, token, tail, put, check, psql. Help texts are for somebody who is new here."""
+"""The command line: what each command is called, and help texts for somebody who is new here."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from syncserver import __version__
-from syncserver.app import commands, follow, settings
+from syncserver.app import commands, doctor, follow, settings
 from syncserver.core.errors import SyncError
 
 _WHERE = ("data_dir",)
@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     _serve(commands_)
     _migrate(commands_)
     _check(commands_)
+    _doctor(commands_)
+    _rotate_epoch(commands_)
     _psql(commands_)
     _token(commands_)
     _tail(commands_)
@@ -87,6 +89,33 @@ def _migrate(to: _Commands) -> None:
 def _check(to: _Commands) -> None:
     more = "Looks at the database, the server's role, triggers and durability. Ends with 1 if something must be mended."
     _command(to, "check", commands.check, "say what is wrong with the set-up, and what to do", _DATABASE, more)
+
+
+def _doctor(to: _Commands) -> None:
+    more = (
+        "Holds every row of one reader against the log, and what a client holds against both. Says what each finding"
+        " means and what to do; ends with 1 if anything is wrong. Needs the tables' owner, as `migrate` does."
+    )
+    parser = _command(to, "doctor", doctor.doctor, "look for rows that devices were told wrong", _DATABASE, more)
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", help="the reader, for example ada")
+    whose.add_argument("--owner", help="the owner as the tables name it, for example user:ada")
+    parser.add_argument(
+        "--client",
+        metavar="FILE",
+        help="what a client holds: lines of JSON as `syncserver tail --once --json` prints them; - for standard input",
+    )
+    parser.add_argument("--mend", action="store_true", help="record a fresh change of each row that is wrong")
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+
+
+def _rotate_epoch(to: _Commands) -> None:
+    more = (
+        "After a backup was put back: every device fetches everything again, once. Nothing is lost: what a device has"
+        " not sent yet, it sends. Servers that run notice by themselves."
+    )
+    summary = "make every device fetch everything again"
+    _command(to, "rotate-epoch", commands.rotate_epoch, summary, _DATABASE, more)
 
 
 def _psql(to: _Commands) -> None:

@@ -1,4 +1,4 @@
-"""What the operator's commands do: serve, migrate, check, psql, token."""
+"""What the operator's commands do: serve, migrate, check, rotate-epoch, psql, token."""
 
 import argparse
 import asyncio
@@ -10,12 +10,13 @@ import sys
 from shutil import which
 
 from syncserver import resources
-from syncserver.app import databases, secret, server, wiring
+from syncserver.app import databases, owning, secret, server, wiring
 from syncserver.app.logging import configure
 from syncserver.app.settings import Settings
 from syncserver.core.errors import SetupError
 from syncserver.engine import tokens
-from syncserver.storage import checks, schema
+from syncserver.storage import checks, schema, upkeep
+from syncserver.storage.database import Database
 
 
 def serve(settings: Settings, _: argparse.Namespace) -> None:
@@ -62,6 +63,22 @@ def check(settings: Settings, _: argparse.Namespace) -> None:
     if fatal:
         sys.exit(1)
     print("Ready to serve.")
+
+
+def rotate_epoch(settings: Settings, _: argparse.Namespace) -> None:
+    """Give the log a new identity, and say what follows from it."""
+
+    async def work(database: Database) -> str:
+        async with database.transaction([]) as connection:
+            return await upkeep.rotate_epoch(connection)
+
+    epoch = owning.run(settings, work)
+    print(f"The log's epoch is {epoch} now.")
+    print(
+        "Every device drops what it holds and fetches everything again, once: those that are connected at the next"
+        " sweep of their server (seconds from now), the others when they come back."
+    )
+    print("Nothing is lost: what a device has not sent yet, it sends then.")
 
 
 def psql(settings: Settings, options: argparse.Namespace) -> None:

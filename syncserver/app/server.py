@@ -7,13 +7,17 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from syncserver.app import lines
 from syncserver.app.settings import Settings
-from syncserver.core import frames
+from syncserver.core import values
 from syncserver.core.errors import SetupError
 from syncserver.engine.house import House
 
 log = logging.getLogger(__name__)
-_SPREAD_S = 1.0
+_CLOSING_S = 2.0
+_KERNEL_BYTES = 131_072
+_PING_S, _PONG_S = 10.0, 15.0
+"""Together less than 30 s: within that, a device that vanished is noticed."""
 
 
 class Server(uvicorn.Server):
@@ -25,11 +29,12 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                ws="websockets-sansio",
-                ws_max_size=frames.FRAME_BYTES,
+                http=lines.http(settings.slow_reader_s),
+                ws=lines.socket(settings.slow_reader_s),
+                ws_max_size=values.FRAME_BYTES,
                 ws_per_message_deflate=False,
-                ws_ping_interval=20.0,
-                ws_ping_timeout=20.0,
+                ws_ping_interval=_PING_S,
+                ws_ping_timeout=_PONG_S,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -51,7 +56,7 @@ class Server(uvicorn.Server):
         """Accept nobody new, tell everybody goodbye, then close."""
         for server in self.servers:
             server.close()
-        await self._house.drain(self._drain_s, _SPREAD_S)
+        await self._house.drain(self._drain_s, _CLOSING_S)
         await super().shutdown(sockets)
 
 
@@ -60,6 +65,7 @@ def bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)  # each connection inherits it
     try:
         listening.bind((host, port))
     except (OSError, OverflowError) as error:

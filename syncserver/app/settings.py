@@ -39,6 +39,10 @@ def _seconds(text: str) -> float:
     return _within(float(text), 0.01, 86_400)
 
 
+def _days(text: str) -> float:
+    return _within(float(text), 0.01, 36_500)
+
+
 def _within(number: _N, least: _N, most: _N) -> _N:
     if not least <= number <= most:  # also for NaN
         raise ValueError(f"between {least} and {most}")
@@ -62,9 +66,22 @@ class Settings:
         "the folder of PostgreSQL programs to use for the database that comes along", None, read=Path
     )
     database_connections: int = _setting("how many connections the server holds at most", 10, read=_count)
-    heartbeat_s: float = _setting("seconds between signs of life on a quiet socket", 15.0, read=_seconds)
+    heartbeat_s: float = _setting("seconds between signs of life on a quiet socket or stream", 15.0, read=_seconds)
     sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=_seconds)
-    drain_s: float = _setting("seconds that sockets get to close when the server stops", 1.0, read=_seconds)
+    presence_s: float = _setting(
+        "seconds until a server that vanished counts as gone, with all who were connected to it", 30.0, read=_seconds
+    )
+    slow_reader_s: float = _setting(
+        "seconds that a client may take nothing of what was sent to it before it is cut off", 30.0, read=_seconds
+    )
+    ledger_days: float = _setting(
+        "days that the answer to a write is kept, so that sending it again does nothing twice", 30.0, read=_days
+    )
+    tombstone_days: float = _setting(
+        "days that a removal is remembered; a device away for longer fetches everything again", 90.0, read=_days
+    )
+    conflict_days: float = _setting("days that a version which lost a conflict can be restored", 90.0, read=_days)
+    drain_s: float = _setting("seconds over which many clients are sent away when the server stops", 5.0, read=_seconds)
     log_level: str = _setting("debug, info, warning or error", "info")
     url: str = _setting("where the server is that tail and put speak to", "http://127.0.0.1:8000")
     token: str | None = _setting("the token that tail and put show where no --user is named", None)

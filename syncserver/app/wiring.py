@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from fastapi import APIRouter, FastAPI
@@ -12,19 +12,26 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
-from syncserver.api import changes, errors, health, push
+from syncserver.api import changes, conflicts, errors, health, push, tickets, verify
 from syncserver.api import resources as resource_routes
 from syncserver.app.settings import Settings
+from syncserver.core import frames
 from syncserver.core.actor import Actor
-from syncserver.engine.house import House
+from syncserver.engine.ephemera import Ephemera
+from syncserver.engine.expiry import Expiry
+from syncserver.engine.house import Guest, House
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
+from syncserver.engine.tickets import Tickets
+from syncserver.engine.verify import Verify
+from syncserver.feed import listener
 from syncserver.feed.feed import Feed
 from syncserver.feed.listener import Listener
 from syncserver.feed.sweeper import Sweeper
 from syncserver.hub.hub import Hub
+from syncserver.storage import notes
 from syncserver.storage.database import Database
-from syncserver.transports import websocket
+from syncserver.transports import sse, websocket
 
 log = logging.getLogger(__name__)
 _RESTART_S = 1
@@ -43,9 +50,20 @@ class Parts:
         self.database = Database(url, connections=settings.database_connections)
         self.pull = Pull(self.database, catalog)
         self.push = Push(self.database, catalog, now)
+        self.expiry = Expiry(
+            self.database,
+            now,
+            tombstones=timedelta(days=settings.tombstone_days),
+            ledger=timedelta(days=settings.ledger_days),
+            conflicts=timedelta(days=settings.conflict_days),
+        )
         self.hub = Hub()
         self.feed = Feed(
-            watched=self.hub.watched, read=self.pull.pages, publish=self.hub.publish, refetch=self.hub.refetch
+            watched=self.hub.watched,
+            read=self.pull.pages,
+            publish=self.hub.publish,
+            refetch=self.hub.refetch,
+            doubt=self._doubt,
         )
         self.hub.ring = self.feed.ring
         self.sweeper = Sweeper(
@@ -56,15 +74,29 @@ class Parts:
             ring=self.feed.ring,
             moved=self._moved,
         )
-        self.listener = Listener(url, ring=self.feed.ring, listening=self.sweeper.soon)
+        self.ephemera = Ephemera(self.database, self._present, now, presence_s=settings.presence_s)
+        self.listener = Listener(
+            url,
+            rings={listener.CHANNEL: self.feed.ring, notes.CHANNEL: self.ephemera.ring},
+            listening=self._listening,
+        )
+        verification = Verify(self.database, catalog)
         self.house = House(
             push=self.push,
             pull=self.pull,
             hub=self.hub,
             verify=verify,
+            tickets=Tickets(self.database),
+            verification=verification,
             verified=self._verified,
             epoch=self._epoch,
             now=now,
+            verbs={
+                frames.Verify: verification.verb,
+                frames.Presence: self.ephemera.here,
+                frames.Broadcast: self.ephemera.broadcast,
+            },
+            gone=self.ephemera.left,
             heartbeat_s=settings.heartbeat_s,
         )
 
@@ -76,6 +108,8 @@ class Parts:
             "feed": self.feed.run,
             "sweeper": self.sweeper.run,
             "listener": self.listener.run,
+            "ephemera": self.ephemera.run,
+            "expiry": self.expiry.run,
         }
         tasks = [asyncio.create_task(_kept_running(name, work), name=name) for name, work in works.items()]
         try:
@@ -84,11 +118,22 @@ class Parts:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.ephemera.close()
             await self.database.close()
+
+    def _present(self, owner: str) -> Collection[Guest]:
+        return self.house.of(owner)
+
+    def _listening(self) -> None:
+        self.sweeper.soon()
+        self.ephemera.listening()
 
     async def _epoch(self) -> str:
         """The epoch that the last sweep saw; asked for where there was none yet."""
         return self.feed.epoch or (await self.pull.heads([]))[0]
+
+    def _doubt(self) -> None:
+        self.sweeper.soon()
 
     def _moved(self, epoch: str) -> None:
         if self.feed.new_epoch(epoch):
@@ -131,7 +176,11 @@ def application(parts: Parts) -> FastAPI:
     errors.install(app)
     api = APIRouter(prefix="/api/v1")
     api.include_router(changes.router)
+    api.include_router(sse.router)
     api.include_router(push.router)
+    api.include_router(conflicts.router)
+    api.include_router(tickets.router)
+    api.include_router(verify.router)
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)
     app.include_router(health.router)

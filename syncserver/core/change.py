@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from syncserver.core.cursor import Cursor
+
 Op = Literal["put", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry: the row `key` of `resource` got this state at `offset`. `data` is None for a removal."""
+    """One entry: the row `key` of `resource` got this state at `offset`. `data` is None for a removal.
+
+    `mutation_id` and `claimed_at` (the stamp as the device claimed it, where it was changed) are the ledger's.
+    """
 
     resource: str
     key: str
@@ -23,13 +28,14 @@ class Change:
     device_id: str | None
     data: str | None
     mutation_id: str | None = None
+    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Changes of one owner after `since` up to `until`, in order of offset, with the log's bounds in that snapshot.
 
-    `more` says that entries beyond `until` were there; without it, `until` is the head.
+    `more` says that entries beyond `until` were there; without it, `until` is the head. `began`: see Cursor.
     """
 
     owner: str
@@ -40,3 +46,14 @@ class Page:
     head: int
     changes: Sequence[Change]
     more: bool
+    began: int = 0
+
+    @property
+    def cursor_since(self) -> Cursor:
+        """Where its reader is before this page."""
+        return Cursor.at(self.epoch, self.owner, self.since, self.began)
+
+    @property
+    def cursor_until(self) -> Cursor:
+        """Where its reader is after it."""
+        return Cursor.at(self.epoch, self.owner, self.until, self.began)

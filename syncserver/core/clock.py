@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, WithJsonSchema
 
 AHEAD_LIMIT = timedelta(seconds=2)
+DRIFT_LIMIT_S = 300
 TICK = timedelta(microseconds=1)
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)
 _END = datetime(9999, 1, 1, tzinfo=UTC)
@@ -38,6 +39,12 @@ def read(text: str) -> datetime:
 def clamp(stamp: datetime, now: datetime) -> datetime:
     """A stamp from the future counts as `now` + 2 s: it is never rejected, and never wins for years."""
     return min(stamp, now + AHEAD_LIMIT)
+
+
+def drift_s(sent_at: datetime, now: datetime) -> float | None:
+    """How many seconds a device's clock is ahead (less than 0: behind), where that is worth a warning; else None."""
+    ahead_s = round((sent_at - now).total_seconds(), 1)
+    return ahead_s if abs(ahead_s) > DRIFT_LIMIT_S else None
 
 
 def _from_text(value: object) -> object:

@@ -1,7 +1,8 @@
 """A cursor says "I hold everything up to here": epoch, channel and offset. Clients keep it as it is and never read it.
 
-The channel's tag is a short hash of the owner, so that a device which changes its reader cannot resume
-with the cursor of the one before.
+The channel's tag is a short hash of the owner, so that a device which changes its reader cannot resume with the cursor
+of the one before. `began` is the floor that was in force when its holder began from nothing: of what was forgotten up
+to there it never held anything, so it may page past that floor.
 """
 
 from dataclasses import dataclass
@@ -26,22 +27,24 @@ class Cursor:
     epoch: str
     channel: str
     offset: int
+    began: int = 0
 
     @classmethod
-    def at(cls, epoch: str, owner: str, offset: int) -> Self:
-        """The cursor of `owner` at `offset`."""
-        return cls(epoch, channel_tag(owner), offset)
+    def at(cls, epoch: str, owner: str, offset: int, began: int = 0) -> Self:
+        """The cursor of `owner` at `offset`; past the floor at which it began, it is like any other."""
+        return cls(epoch, channel_tag(owner), offset, began if offset < began else 0)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """What `str(cursor)` wrote; raises Refetch("unreadable") for anything else."""
         parts = text.split(".") if len(text) <= _MAX_CHARS else []
-        if len(parts) != 3 or not (parts[2].isascii() and parts[2].isdigit()) or int(parts[2]) > _MAX_OFFSET:  # noqa: PLR2004 - its three parts
+        if len(parts) not in {3, 4}:
             raise Refetch("unreadable")
-        return cls(parts[0], parts[1], int(parts[2]))
+        return cls(parts[0], parts[1], *map(_offset, parts[2:]))
 
     def __str__(self) -> str:
-        return f"{self.epoch}.{self.channel}.{self.offset}"
+        began = f".{self.began}" if self.began else ""
+        return f"{self.epoch}.{self.channel}.{self.offset}{began}"
 
     def check(self, epoch: str, owner: str, floor: int, head: int) -> None:
         """Raise Refetch with its reason unless this cursor may be resumed on the owner's log."""
@@ -51,5 +54,11 @@ class Cursor:
             raise Refetch("epoch")
         if self.offset > head:
             raise Refetch("ahead")
-        if self.offset < floor and self.offset != 0:
+        if max(self.offset, self.began) < floor and self.offset != 0:
             raise Refetch("floor")
+
+
+def _offset(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit()) or int(digits) > _MAX_OFFSET:
+        raise Refetch("unreadable")
+    return int(digits)

@@ -6,12 +6,11 @@ from typing import Any
 
 import orjson
 
-from syncserver.core import clock, frames
+from syncserver.core import clock, values
 from syncserver.core.change import Change, Page
-from syncserver.core.cursor import Cursor
 
 
-def frame(model: frames.Model) -> bytes:
+def frame(model: values.Model) -> bytes:
     """Any frame that is not sent often."""
     return orjson.dumps(model.model_dump(mode="json", by_alias=True, exclude_none=True))
 
@@ -29,6 +28,8 @@ def row(change: Change) -> dict[str, Any]:
     }
     if change.mutation_id is not None:
         shown["mutation_id"] = change.mutation_id
+    if change.claimed_at is not None:
+        shown["claimed_at"] = clock.write(change.claimed_at)
     return shown
 
 
@@ -37,8 +38,8 @@ def changes(page: Page, rows: Iterable[Change]) -> bytes:
     return orjson.dumps(
         {
             "type": "changes",
-            "from": str(Cursor.at(page.epoch, page.owner, page.since)),
-            "to": str(Cursor.at(page.epoch, page.owner, page.until)),
+            "from": str(page.cursor_since),
+            "to": str(page.cursor_until),
             "rows": [row(change) for change in rows],
             "more": page.more,
         }
@@ -50,7 +51,7 @@ def changes_answer(page: Page, server_time: datetime) -> bytes:
     return orjson.dumps(
         {
             "rows": [row(change) for change in page.changes],
-            "cursor": str(Cursor.at(page.epoch, page.owner, page.until)),
+            "cursor": str(page.cursor_until),
             "more": page.more,
             "server_time": clock.write(server_time),
         }

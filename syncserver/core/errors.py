@@ -5,6 +5,8 @@ SyncError
   Unauthorised   no token, or one that does not hold                       401, close 4501
   Unsupported    a protocol version that this server does not speak        400, close 4502
   NotFound       no such row for this actor                                404
+  DependencyFailed   a mutation that had to work before did not            409
+  DependencyUnknown  it has not been seen yet: send it first               409
   Superseded     valid, but a newer write won                              409
   Refetch        the cursor cannot be honoured: start from nothing         410
   TooLarge       over a limit                                              413, close 1009
@@ -93,6 +95,23 @@ class Removed(SyncError):
     status = 404
 
 
+class DependencyFailed(SyncError):
+    """A mutation that this one names (in `after`, or by a temporary name) was rejected."""
+
+    code = "dependency_failed"
+    title = "What had to come before was rejected"
+    status = 409
+
+
+class DependencyUnknown(SyncError):
+    """A mutation that this one names has not been answered here: it has to be sent first."""
+
+    code = "dependency_unknown"
+    title = "What has to come before is not here yet"
+    status = 409
+    retry = True
+
+
 class Superseded(SyncError):
     """A newer write won. `row` is the winner, `conflict_id` the record of the loser."""
 
@@ -107,7 +126,7 @@ class Superseded(SyncError):
 
 
 class Refetch(SyncError):
-    """The cursor cannot be honoured. `reason`: epoch, owner, floor, ahead or unreadable."""
+    """The cursor cannot be honoured. `reason`: epoch, owner, floor, ahead, unreadable or digest."""
 
     code = "refetch"
     title = "Fetch everything again"

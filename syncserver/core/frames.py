@@ -1,105 +1,56 @@
-"""Every frame and body on the wire, once: pydantic models for what comes in and for the documents made from them.
+"""Every frame on the socket, once: pydantic models for what comes in and for the documents made from them.
 
 What goes out often is encoded by hand in `encode` (a row's JSON passes through untouched); tests hold both against
 the models, and the schema's hash is pinned to PROTOCOL.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from syncserver.core import bodies
 from syncserver.core.clock import Stamp
-from syncserver.core.resolver import Policy
+from syncserver.core.values import (
+    BROADCAST_BYTES,
+    FRAME_BYTES,
+    MUTATIONS,
+    STATE_BYTES,
+    Ack,
+    CursorText,
+    DeviceIdentity,
+    Digests,
+    Here,
+    Model,
+    Name,
+    Row,
+    Ticket,
+    Token,
+    within,
+)
 
 PROTOCOL = 1
 SUBPROTOCOL = "syncserver.v1"
-FRAME_BYTES = 1_048_576
-MUTATIONS = 500
-KEY_MAX_CHARS = 512
-
-
-def clean(text: str) -> str:
-    """Text that PostgreSQL can hold and a terminal can show: no control characters (NUL above all)."""
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in text):  # noqa: PLR2004 - C0 and C1 of Unicode
-        raise ValueError("control characters are not allowed")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(clean)]
-Key = Annotated[str, Field(min_length=1, max_length=KEY_MAX_CHARS), AfterValidator(clean)]
-_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-Id = Annotated[str, Field(pattern=_UUID), AfterValidator(str.lower)]
-Status = Literal["applied", "merged", "superseded", "duplicate", "rejected", "deferred"]
-
-
-class Model(BaseModel):
-    """Types are exact (no "1" for 1); unknown fields are ignored, as PROTOCOL.md says."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-
-# -- values ------------------------------------------------------------------
-
-
-class Row(Model):
-    """A row as it is at `offset`; `data` is null for a removal."""
-
-    resource: str
-    key: str
-    offset: int
-    op: Literal["put", "remove"]
-    device_id: str | None = None
-    updated_at: Stamp
-    data: dict[str, Any] | None = None
-    mutation_id: str | None = None
-
-
-class Mutation(Model):
-    """A client's proposed write. `base`: the offset at which it last saw the row, null if it never did."""
-
-    mutation_id: Id
-    resource: Name
-    key: Key
-    op: Literal["put", "patch", "remove"]
-    data: dict[str, Any] | None = None
-    base: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    updated_at: Stamp | None = None
-    policy: Policy | None = Field(default=None, strict=False)
-
-
-class Ack(Model):
-    """The answer to one mutation. `row` and `conflict_id` come with superseded, `code` and `detail` with rejected."""
-
-    mutation_id: str | None
-    status: Status
-    offset: int | None = None
-    row: Row | None = None
-    conflict_id: str | None = None
-    code: str | None = None
-    detail: str | None = None
-
-
-class DeviceIdentity(Model):
-    """One installation: a random id that it keeps, and names for people."""
-
-    id: Name
-    name: Name | None = None
-    app: Name | None = None
-
 
 # -- client -> server --------------------------------------------------------
 
 
 class Hello(Model):
-    """The first frame, within 10 s: who, on which device, speaking which versions."""
+    """The first frame, within 10 s: who (a token or a ticket), on which device, speaking which versions."""
 
     type: Literal["hello"] = "hello"
-    token: Annotated[str, Field(max_length=16_384)]
+    token: Token | None = None
+    ticket: Ticket | None = None
     device: DeviceIdentity
     client_id: Name
     sent_at: Stamp
     protocol: Annotated[list[int], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.token is None) is (self.ticket is None):
+            raise ValueError("either a token or a ticket")
+        return self
 
 
 class Subscribe(Model):
@@ -107,7 +58,7 @@ class Subscribe(Model):
 
     type: Literal["subscribe"] = "subscribe"
     resources: Annotated[list[Name], Field(max_length=64)] | None = None
-    cursor: Annotated[str, Field(max_length=128)] | None = None
+    cursor: CursorText | None = None
 
 
 class Unsubscribe(Model):
@@ -130,6 +81,36 @@ class Ping(Model):
     sent_at: Stamp | None = None
 
 
+class Auth(Model):
+    """A fresh token of the same reader for this connection; silence means that it is good."""
+
+    type: Literal["auth"] = "auth"
+    token: Token
+
+
+class Verify(Model):
+    """Do I hold what you hold? Digests of what this client has at `cursor`."""
+
+    type: Literal["verify"] = "verify"
+    cursor: CursorText
+    digests: Digests
+
+
+class Presence(Model):
+    """I am here, doing this; from now on tell me who else is. Ephemeral."""
+
+    type: Literal["presence"] = "presence"
+    state: Annotated[dict[str, Any] | None, within(STATE_BYTES)] = None
+
+
+class Broadcast(Model):
+    """For this reader's other devices that are connected now. Ephemeral."""
+
+    type: Literal["broadcast"] = "broadcast"
+    topic: Name
+    data: Annotated[Any, within(BROADCAST_BYTES)] = None
+
+
 # -- server -> client --------------------------------------------------------
 
 
@@ -141,7 +122,10 @@ class Limits(Model):
 
 
 class Welcome(Model):
-    """The hello was good. `echo` is its `sent_at`, so that the client learns its clock's offset."""
+    """The hello was good. `echo` is its `sent_at`, so that the client learns its clock's offset.
+
+    `drift_s`: how far the device's clock is ahead, where that is more than five minutes either way.
+    """
 
     type: Literal["welcome"] = "welcome"
     connection: str
@@ -151,6 +135,7 @@ class Welcome(Model):
     token_expires_at: Stamp | None = None
     limits: Limits = Limits()
     epoch: str
+    drift_s: float | None = None
 
 
 class Changes(Model):
@@ -210,40 +195,70 @@ class Pong(Model):
     server_time: Stamp
 
 
-# -- HTTP --------------------------------------------------------------------
+class TokenExpiring(Model):
+    """The token ends in `in_s`: send a fresh one with `auth`, or be closed with 4001."""
+
+    type: Literal["token_expiring"] = "token_expiring"
+    in_s: float
 
 
-class PushBody(Model):
-    """POST /api/v1/push: the same mutations, ledger and answers as on the socket."""
+class Verified(Model):
+    """The answer to `verify`: the same, or moved (the cursor is not the head any more; ask again when ready)."""
 
-    device: DeviceIdentity
-    client_id: Name
-    sent_at: Stamp | None = None
-    mutations: Annotated[list[dict[str, Any]], Field(max_length=MUTATIONS)]
-
-
-class PushAnswer(Model):
-    """One ack for each mutation, in order, and the channel's cursor after them."""
-
-    acks: list[Ack]
+    type: Literal["verified"] = "verified"
     cursor: str
+    outcome: Literal["same", "moved"]
 
 
-class ChangesAnswer(Model):
-    """GET /api/v1/changes: rows after the cursor; ask again at once while `more`."""
+class PresenceFrame(Model):
+    """Everybody else who is here, each time that changes."""
 
-    rows: list[Row]
-    cursor: str
-    more: bool
-    server_time: Stamp
+    type: Literal["presence"] = "presence"
+    devices: list[Here]
 
 
-CLIENT_FRAMES: Sequence[type[Model]] = (Hello, Subscribe, Unsubscribe, Push, Ping)
-SERVER_FRAMES: Sequence[type[Model]] = (Welcome, Changes, Ready, Acks, RefetchFrame, ErrorFrame, Goodbye, Pong)
-BODIES: Sequence[type[Model]] = (Mutation, PushBody, PushAnswer, ChangesAnswer)
-ClientFrame = Hello | Subscribe | Unsubscribe | Push | Ping
+class BroadcastFrame(Model):
+    """What another device of this reader sent to all."""
+
+    type: Literal["broadcast"] = "broadcast"
+    topic: str
+    data: Any = None
+    connection: str
+    device_id: str
+    sent_at: Stamp
+
+
+class ConflictNote(Model):
+    """A version that this device wrote lost against another: GET /api/v1/conflicts/{conflict_id} has both."""
+
+    type: Literal["conflict"] = "conflict"
+    conflict_id: str
+    resource: str
+    key: str
+    policy: str
+    reason: str
+    created_at: Stamp
+
+
+CLIENT_FRAMES: Sequence[type[Model]] = (Hello, Subscribe, Unsubscribe, Push, Ping, Auth, Verify, Presence, Broadcast)
+SERVER_FRAMES: Sequence[type[Model]] = (
+    Welcome,
+    Changes,
+    Ready,
+    Acks,
+    RefetchFrame,
+    ErrorFrame,
+    Goodbye,
+    Pong,
+    TokenExpiring,
+    Verified,
+    PresenceFrame,
+    BroadcastFrame,
+    ConflictNote,
+)
+ClientFrame = Hello | Subscribe | Unsubscribe | Push | Ping | Auth | Verify | Presence | Broadcast
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of every frame and body, by name."""
-    return {model.__name__: model.model_json_schema() for model in (*CLIENT_FRAMES, *SERVER_FRAMES, *BODIES)}
+    return {model.__name__: model.model_json_schema() for model in (*CLIENT_FRAMES, *SERVER_FRAMES, *bodies.BODIES)}

@@ -10,7 +10,7 @@ from enum import Enum, auto
 import orjson
 from pydantic import ValidationError
 
-from syncserver.core import frames
+from syncserver.core import frames, values
 from syncserver.core.errors import Invalid, Malformed, TooLarge, Unsupported
 
 _TYPES: Mapping[str, type[frames.ClientFrame]] = {
@@ -19,6 +19,10 @@ _TYPES: Mapping[str, type[frames.ClientFrame]] = {
     "unsubscribe": frames.Unsubscribe,
     "push": frames.Push,
     "ping": frames.Ping,
+    "auth": frames.Auth,
+    "verify": frames.Verify,
+    "presence": frames.Presence,
+    "broadcast": frames.Broadcast,
 }
 
 
@@ -40,8 +44,8 @@ class Protocol:
         """The frame that `message` is, if it may come now."""
         if self.state is State.CLOSED:
             raise Malformed("The connection is closed.")
-        if len(message) > frames.FRAME_BYTES:
-            raise TooLarge(f"A frame is larger than {frames.FRAME_BYTES} bytes.")
+        if len(message) > values.FRAME_BYTES:
+            raise TooLarge(f"A frame is larger than {values.FRAME_BYTES} bytes.")
         frame = parse(message)
         if isinstance(frame, frames.Hello) is not (self.state is State.HELLO):
             raise Malformed("The first frame, and only the first, is hello.")
@@ -92,7 +96,8 @@ def invalid(error: ValidationError, root: str = "") -> Invalid | TooLarge:
 
 def pointer(location: tuple[int | str, ...]) -> str:
     """A JSON pointer (RFC 6901) to a place in the input."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+    named = (str(part) for part in location if part not in {values.A_KEY, values.A_TEMPORARY})
+    return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in named)
 
 
 def _agree(versions: list[int]) -> None:

@@ -1,38 +1,27 @@
-"""One connection from hello to close: the protocol says what a message means, this waits, reads and writes.
+"""One connection from hello to close: the protocol says what a message means, this answers.
 
-Two tasks: one receives and answers; the other delivers what is due, and reads the log for a subscription that
-is behind. Only the second writes to the wire.
+Two tasks: one receives and answers; the other writes what is due and follows the log (see `following`).
+Frames that it does not answer itself go to the house's verbs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from uuid import uuid4
 
 from syncserver.core import encode, frames
 from syncserver.core.actor import Actor, Device
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import HelloTimeout, Invalid, Refetch, SlowReader, SyncError, Unavailable
+from syncserver.core.errors import Invalid, Refetch, SyncError, Unauthorised, Unavailable
 from syncserver.core.protocol import Protocol
+from syncserver.engine import greeting
 from syncserver.engine.decide import Sender
-from syncserver.engine.house import House
-from syncserver.hub.subscription import Standing, Subscription
-from syncserver.hub.writer import Writer
+from syncserver.engine.following import Following, deliver
+from syncserver.engine.house import Guest, House
+from syncserver.engine.outgoing import Outgoing
+from syncserver.engine.term import Term
+from syncserver.engine.together import first_of
+from syncserver.engine.wire import Ended, Gone, Wire
 
-_RETRY_READ_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A socket, whatever carries it: `receive` gives None when the other side is gone."""
-
-    receive: Callable[[], Awaitable[str | bytes | None]]
-    send: Callable[[bytes], Awaitable[None]]
-    close: Callable[[int, str], Awaitable[None]]
-
-
-class Gone(Exception):
-    """The other side has left."""
+_CLOSING_S = 1.0
+_EXPIRED = 4001
 
 
 class Connection:
@@ -42,67 +31,41 @@ class Connection:
         self._house = house
         self._wire = wire
         self._protocol = Protocol()
-        self._writer = Writer()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._subscription: Subscription | None = None
-        self._epoch = ""
-        self._ending: tuple[int, str] | None = None
-        self._sender: Sender | None = None
+        self._out = Outgoing(wire.send, wire.abort)
+        self._term = Term(house.now, self._expiring, self._expired)
 
     async def run(self) -> None:
         """Serve this connection to its end."""
         try:
-            await self._greet()
-            await self._first_of(self._receive(), self._deliver())
+            said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
+            await self._serve(said, await greeting.who(self._house, said))
         except Gone:
             pass
+        except Ended as end:
+            await self._close(end.code, end.reason)
         except SyncError as error:
             await self._refuse(error)
         finally:
             self._protocol.closed()
-            self._unsubscribe()
-            if self._sender is not None:
-                self._house.left(self._name, self.goodbye)
+            self._out.closed()
 
-    def goodbye(self, code: int, reason: str, retry_after_s: float | None = None) -> None:
-        """Close after what is due was written; with a retry time, the client is told when to come back."""
-        if retry_after_s is not None:
-            self._writer.offer(encode.frame(frames.Goodbye(code=code, retry_after_s=retry_after_s)))
-        self._ending = (code, reason)
-        self._wake.set()
-
-    # -- hello ---------------------------------------------------------------
-
-    async def _greet(self) -> None:
-        hello = await self._hello()
-        actor = self._house.verify(hello.token)
-        epoch = await self._house.epoch()
-        device = Device(hello.device.id, hello.device.name)
-        self._sender = Sender(actor.owner, device, hello.client_id)
+    async def _serve(self, said: frames.Hello, actor: Actor) -> None:
+        """From a good hello to the end, whatever ends it."""
+        device = Device(said.device.id, said.device.name)
+        sender = Sender(actor.owner, device, said.client_id)
+        guest = Guest(actor.owner, self._out.goodbye, self._out.offer, sender, said.device.app)
+        following = Following(self._house, actor.owner, self._out)
+        welcome = await greeting.welcome(self._house, actor, said, guest.id)
         self._protocol.opened()
-        self._house.entered(self._name, self.goodbye)
-        await self._write(encode.frame(self._welcome(actor, hello, epoch)))
-
-    async def _hello(self) -> frames.Hello:
+        self._house.entered(guest)
         try:
-            async with asyncio.timeout(self._house.hello_timeout_s):
-                frame = self._protocol.receive(await self._message())
-        except TimeoutError:
-            raise HelloTimeout(f"No hello came within {self._house.hello_timeout_s} s.") from None
-        if not isinstance(frame, frames.Hello):  # the protocol lets nothing else through
-            raise TypeError(type(frame))
-        return frame
-
-    def _welcome(self, actor: Actor, hello: frames.Hello, epoch: str) -> frames.Welcome:
-        return frames.Welcome(
-            connection=str(uuid4()),
-            server_time=self._house.now(),
-            echo=hello.sent_at,
-            heartbeat_s=self._house.heartbeat_s,
-            token_expires_at=actor.expires_at,
-            epoch=epoch,
-        )
+            await self._wire.send(encode.frame(welcome))
+            self._term.until(actor.expires_at)
+            await first_of(self._receive(guest, following), deliver(self._house, self._out, following))
+        finally:
+            self._term.stop()
+            following.end()
+            self._house.left(guest)
 
     # -- what comes ----------------------------------------------------------
 
@@ -112,181 +75,77 @@ class Connection:
             raise Gone
         return message
 
-    async def _receive(self) -> None:
+    async def _receive(self, guest: Guest, following: Following) -> None:
         while True:
-            await self._answer(self._protocol.receive(await self._message()))
+            frame = self._protocol.receive(await self._message())
+            answer = await self._answered(guest, following, frame)
+            if answer is not None:
+                await self._out.answer(answer)
 
-    async def _answer(self, frame: frames.ClientFrame) -> None:
-        match frame:
-            case frames.Push():
-                await self._push(frame)
-            case frames.Subscribe():
-                await self._subscribe(frame)
-            case frames.Unsubscribe():
-                self._unsubscribe()
-            case frames.Ping():
-                pong = frames.Pong(sent_at=frame.sent_at, server_time=self._house.now())
-                await self._offer(encode.frame(pong))
-            case frames.Hello():
-                pass  # the protocol lets no second one through
-
-    async def _push(self, frame: frames.Push) -> None:
-        await self._offer(encode.acks(await self._house.push.push(self._who, frame.mutations)))
-
-    async def _subscribe(self, frame: frames.Subscribe) -> None:
-        """A new subscription takes the place of the one before."""
-        self._unsubscribe()
+    async def _answered(self, guest: Guest, following: Following, frame: frames.ClientFrame) -> bytes | None:
+        """The answer to a frame; what is wrong with a value is an answer too, and the connection stays."""
         try:
-            wanted = self._house.pull.known(frame.resources)
-            cursor = Cursor.parse(frame.cursor) if frame.cursor is not None else None
-            page = await self._house.pull.page(self._who.owner, cursor, wanted, limit=1)
+            return await self._answer(guest, following, frame)
         except Refetch as error:
-            await self._offer(encode.frame(frames.RefetchFrame(reason=error.reason)))
-            return
+            following.end()
+            return encode.frame(frames.RefetchFrame(reason=error.reason))
         except (Invalid, Unavailable) as error:
             retry_s = Unavailable.retry_after_s if error.retry else None
-            await self._offer(
-                encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_s))
-            )
-            return
-        self._epoch = page.epoch
-        self._subscription = Subscription(self._who.owner, wanted, page.since, self._writer.offer, self._wake.set)
-        self._house.hub.attach(self._subscription)
-        self._wake.set()
+            return encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_s))
 
-    def _unsubscribe(self) -> None:
-        if self._subscription is not None:
-            self._house.hub.detach(self._subscription)
-            self._subscription.end()
-            self._subscription = None
+    async def _answer(self, guest: Guest, following: Following, frame: frames.ClientFrame) -> bytes | None:
+        match frame:
+            case frames.Push() if guest.sender is not None:
+                return encode.acks(await self._house.push.push(guest.sender, frame.mutations))
+            case frames.Subscribe():
+                following.end()
+                wanted = self._house.pull.known(frame.resources)
+                await following.begin(wanted, Cursor.parse(frame.cursor) if frame.cursor is not None else None)
+            case frames.Unsubscribe():
+                following.end()
+            case frames.Ping():
+                return encode.frame(frames.Pong(sent_at=frame.sent_at, server_time=self._house.now()))
+            case frames.Auth():
+                self._renew(guest, self._house.verify(frame.token))
+            case _:
+                return await self._by_verb(guest, frame)
+        return None
 
-    # -- what goes -----------------------------------------------------------
+    async def _by_verb(self, guest: Guest, frame: frames.ClientFrame) -> bytes | None:
+        verb = self._house.verbs.get(type(frame))
+        if verb is None:
+            raise Invalid(f"This server takes no {frame.type} frames.")
+        return await verb(guest, frame)
 
-    async def _offer(self, frame: bytes) -> None:
-        """Put an answer in the queue; a client that does not read its answers is not read from either."""
-        while not self._writer.offer(frame):
-            self._room.clear()
-            await self._room.wait()
-        self._wake.set()
+    # -- how long ------------------------------------------------------------
 
-    async def _deliver(self) -> None:
-        heartbeat = asyncio.get_running_loop().time() + self._house.heartbeat_s
-        while True:
-            await self._flush()
-            if self._ending is not None:
-                await self._close(*self._ending)
-                raise Gone
-            if await self._catch_up():
-                continue
-            if asyncio.get_running_loop().time() >= heartbeat:
-                heartbeat += self._house.heartbeat_s
-                self._still_ready()
-                continue
-            await self._woken(heartbeat)
+    def _renew(self, guest: Guest, actor: Actor) -> None:
+        if actor.owner != guest.owner:
+            raise Unauthorised("The new token is another reader's: connect again with it.")
+        self._term.until(actor.expires_at)
 
-    async def _woken(self, until: float) -> None:
-        try:
-            async with asyncio.timeout_at(until):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+    def _expiring(self, in_s: float) -> None:
+        self._out.offer(encode.frame(frames.TokenExpiring(in_s=in_s)))
 
-    async def _flush(self) -> None:
-        while (frame := self._writer.take()) is not None:
-            self._room.set()
-            await self._write(frame)
+    def _expired(self) -> None:
+        self._out.goodbye(_EXPIRED, "the token has expired")
 
-    async def _catch_up(self) -> bool:
-        """Read a page of the log for a subscription that is not live; False when there is nothing to do."""
-        subscription = self._subscription
-        if subscription is None or subscription.standing is Standing.LIVE:
-            return False
-        if subscription.standing is Standing.ENDED:
-            await self._told_to_refetch(subscription)
-            return True
-        try:
-            await self._read_on(subscription)
-        except Refetch as error:
-            subscription.end(error.reason)
-        except Unavailable:
-            await asyncio.sleep(_RETRY_READ_S)
-        return True
-
-    async def _read_on(self, subscription: Subscription) -> None:
-        cursor = Cursor.at(self._epoch, subscription.owner, subscription.offset)
-        async with self._house.reading:
-            page = await self._house.pull.page(subscription.owner, cursor, subscription.wanted)
-        if subscription is not self._subscription or subscription.standing is not Standing.CATCHING_UP:
-            return
-        subscription.offset = page.until
-        live = not page.more and self._house.hub.go_live(subscription)
-        now = self._house.now()
-        if page.until > page.since:
-            await self._write(encode.changes(page, page.changes))
-        if live:
-            cursor = Cursor.at(page.epoch, page.owner, page.until)
-            await self._write(encode.ready(str(cursor), now))
-
-    async def _told_to_refetch(self, subscription: Subscription) -> None:
-        self._unsubscribe()
-        await self._write(encode.frame(frames.RefetchFrame(reason=subscription.refetch or "ended")))
-
-    def _still_ready(self) -> None:
-        """Say again how far this device holds everything, as of when the database was last seen to agree."""
-        subscription = self._subscription
-        if subscription is None or subscription.standing is not Standing.LIVE:
-            return
-        verified = self._house.verified(subscription.owner)
-        if verified is not None:
-            cursor = Cursor.at(self._epoch, subscription.owner, subscription.offset)
-            self._writer.offer(encode.ready(str(cursor), verified))
-
-    # -- the wire ------------------------------------------------------------
-
-    @property
-    def _who(self) -> Sender:
-        if self._sender is None:
-            raise RuntimeError("before hello")
-        return self._sender
-
-    @property
-    def _name(self) -> tuple[str, str]:
-        return self._who.owner, self._who.client_id
-
-    async def _write(self, frame: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._house.slow_reader_s):
-                await self._wire.send(frame)
-        except TimeoutError:
-            raise SlowReader(f"Nothing was read for {self._house.slow_reader_s} s.") from None
-        except OSError:
-            raise Gone from None
-
-    async def _close(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(1):
-                await self._wire.close(code, reason)
-        except (Gone, OSError, TimeoutError):
-            pass  # it is gone already
+    # -- the end -------------------------------------------------------------
 
     async def _refuse(self, error: SyncError) -> None:
         """Say what was wrong, then close with the code that tells whether to come back."""
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(_CLOSING_S):
                 await self._wire.send(encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail)))
-        except (Gone, OSError, TimeoutError):
-            pass  # it is gone already
+        except (Gone, TimeoutError):
+            pass  # it is gone already, or does not read
         await self._close(error.close, error.title)
 
-    async def _first_of(self, *works: Awaitable[None]) -> None:
-        """Run these until one ends, end the others, and raise what the first raised."""
-        tasks = [asyncio.ensure_future(work) for work in works]
+    async def _close(self, code: int, reason: str) -> None:
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.timeout(_CLOSING_S):
+                await self._wire.close(code, reason)
+        except TimeoutError:
+            self._wire.abort()
+        except Gone:
+            pass  # it is gone already

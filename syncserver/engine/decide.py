@@ -4,19 +4,19 @@ Pure but for ids; the transaction around it is `push`'s.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from syncserver.core import clock, protocol
+from syncserver.core import clock, protocol, temporaries, values
 from syncserver.core.actor import Device
 from syncserver.core.errors import Invalid, NotFound, Removed, SyncError
-from syncserver.core.frames import Mutation
 from syncserver.core.resolver import Reason, Resolution, Version
+from syncserver.core.values import Mutation
 from syncserver.storage.changes import Entry, Place
 from syncserver.storage.conflicts import Conflict
 from syncserver.storage.mutations import Name
@@ -24,6 +24,8 @@ from syncserver.storage.resource import Catalog, Fields, Resource
 from syncserver.storage.rows import Stored
 
 Ack = dict[str, Any]
+_ID: TypeAdapter[str] = TypeAdapter(values.Id)
+_NAME: TypeAdapter[str] = TypeAdapter(values.Name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +39,42 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A mutation that is well-formed, with its sender and its bounded stamp. `fields`: of a put."""
+    """A mutation that is well-formed, with its sender and its bounded stamp. `fields`: of a put.
+
+    `key` is empty and `fields` is None for as long as there are temporary names in them; see `temporaries`.
+    """
 
     sender: Sender
     mutation: Mutation
     resource: Resource
     stamp: datetime
     fields: Fields | None
+    key: str
 
     @property
     def place(self) -> Place:
         """The row that it is about."""
-        return (self.sender.owner, self.resource.name, self.mutation.key)
+        return (self.sender.owner, self.resource.name, self.key)
 
     @property
     def name(self) -> Name:
         """Its place in the ledger."""
         return (self.sender.owner, self.sender.client_id, self.mutation.mutation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A mutation that is not well-formed, but has an id: others may name it, so it is answered in its turn."""
+
+    sender: Sender
+    mutation_id: str
+    error: SyncError
+    temporary: str | None = None
+
+    @property
+    def name(self) -> Name:
+        """Its place in the ledger."""
+        return (self.sender.owner, self.sender.client_id, self.mutation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +120,14 @@ class Decision:
             ack |= {"status": "superseded", "row": now.row()}
         if self.conflict:
             ack["conflict_id"] = self.conflict.id
+        if self.claimed_at(now):
+            ack["updated_at"] = clock.write(now.entry.updated_at)
         return ack
+
+    def claimed_at(self, now: Current) -> datetime | None:
+        """The stamp that the device claimed, where its write got another."""
+        claimed = self.item.mutation.updated_at
+        return claimed if self.resolution.accepted and claimed != now.entry.updated_at else None
 
 
 def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime) -> Item:
@@ -113,9 +141,32 @@ def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime
         raise NotFound("There is no such resource here.")
     if mutation.op != "remove" and mutation.data is None:
         raise Invalid("A put or a patch needs data.", [{"pointer": "/data", "detail": "missing"}])
-    fields = validated(resource, mutation.data or {}) if mutation.op == "put" else None
+    if not isinstance(mutation.key, str) and resource.make_key is None:
+        raise Invalid("The keys of this resource are made by its clients.", [{"pointer": "/key", "detail": "a text"}])
     stamp = clock.clamp(mutation.updated_at or now, now)
-    return Item(sender, mutation, resource, stamp, fields)
+    item = Item(sender, mutation, resource, stamp, None, mutation.key if isinstance(mutation.key, str) else "")
+    return item if temporaries.named(mutation.data) else understood(item)
+
+
+def understood(item: Item) -> Item:
+    """The item with its fields validated, once there is no temporary name in them; raises Invalid or TooLarge."""
+    if item.mutation.op != "put":
+        return item
+    return replace(item, fields=validated(item.resource, item.mutation.data or {}))
+
+
+def refused(sender: Sender, raw: Mapping[str, Any], error: SyncError) -> Refused | None:
+    """The place in the ledger of a mutation that cannot be read; None where not even its id can."""
+    try:
+        mutation_id = _ID.validate_python(raw.get("mutation_id"), strict=True)
+    except ValidationError:
+        return None
+    key = raw.get("key")
+    name = key.get("temp") if isinstance(key, dict) and raw.get("op") == "put" else None
+    try:
+        return Refused(sender, mutation_id, error, _NAME.validate_python(name, strict=True))
+    except ValidationError:
+        return Refused(sender, mutation_id, error)
 
 
 def validated(resource: Resource, fields: Mapping[str, Any]) -> Fields:
@@ -181,6 +232,11 @@ def rejected(mutation_id: object, error: SyncError) -> Ack:
     """The answer to a mutation that cannot be."""
     named = mutation_id if isinstance(mutation_id, str) and len(mutation_id) <= 64 else None  # noqa: PLR2004 - an id's worth
     return {"mutation_id": named, "status": "rejected", "code": error.code, "detail": error.detail}
+
+
+def deferred(item: Item | Refused, error: SyncError) -> Ack:
+    """The answer to a mutation that nothing was done about: send it again."""
+    return {"mutation_id": item.name[2], "status": "deferred", "code": error.code, "detail": error.detail}
 
 
 def duplicate(first: Ack) -> Ack:

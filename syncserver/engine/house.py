@@ -1,34 +1,63 @@
-"""What every connection of a process shares: the doors, the hub, the clock, and the list of who is here."""
+"""What every connection of a process shares: the doors, the hub, the clock, and who is here over which transport."""
 
 import asyncio
+import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import uuid4
 
+from syncserver.core import values
 from syncserver.core.actor import Actor
+from syncserver.core.errors import Invalid
+from syncserver.engine.decide import Sender
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
+from syncserver.engine.tickets import Tickets
+from syncserver.engine.verify import Verify
 from syncserver.hub.hub import Hub
+from syncserver.hub.news import Wanted
 
 _REPLACED = 4004
 _RESTART = 1012
-
-
-Name = tuple[str, str]
-"""Owner and client id: one client, of which only the newest connection stays."""
+_AT_ONCE = 100
+_WAVES = 20
+_BACK_EACH_S = 1000
 
 
 class Goodbye(Protocol):
-    """How a connection is asked to close; with a retry time, the client is told when to come back."""
+    """How a guest is asked to leave; with a retry time, the client is told when to come back."""
 
     def __call__(self, code: int, reason: str, retry_after_s: float | None = None) -> None: ...  # noqa: D102
 
 
-class House:
-    """`verify`: token to actor. `verified`: since when an owner's positions are known to be true (None: not known).
+@dataclass(frozen=True, eq=False, slots=True)
+class Guest:
+    """Somebody who is here for a while: a socket (it has a `sender`), a stream or a long-poll.
 
-    `readers`: how many connections may read the log at once.
+    `offer` queues a frame without waiting, and answers False where there is no room or no way to send it.
+    """
+
+    owner: str
+    goodbye: Goodbye
+    offer: Callable[[bytes], bool]
+    sender: Sender | None = None
+    app: str | None = None
+    id: str = field(default_factory=lambda: str(uuid4()))
+
+
+Verb = Callable[[Guest, Any], Awaitable[bytes | None]]
+"""What answers one type of frame on a socket. It gives the answer as a frame, or None; it may raise SyncError."""
+
+
+class House:
+    """`verify`: token to actor. `epoch`: the log's identity.
+
+    `verified`: since when an owner's positions are known to be true (None: not known). `verbs`: what answers frames
+    that a connection does not answer itself. `gone`: hears of each guest who has left. `readers`: how many may read
+    the log at once.
     """
 
     def __init__(
@@ -38,62 +67,102 @@ class House:
         pull: Pull,
         hub: Hub,
         verify: Callable[[str], Actor],
+        tickets: Tickets,
+        verification: Verify,
         verified: Callable[[str], datetime | None],
         epoch: Callable[[], Awaitable[str]],
         now: Callable[[], datetime],
+        verbs: Mapping[type[values.Model], Verb] | None = None,
+        gone: Callable[[Guest], None] = lambda _guest: None,
         heartbeat_s: float = 15,
         hello_timeout_s: float = 10,
-        slow_reader_s: float = 30,
         readers: int = 6,
     ) -> None:
         self.push = push
         self.pull = pull
         self.hub = hub
         self.verify = verify
+        self.tickets = tickets
+        self.verification = verification
         self.verified = verified
         self.epoch = epoch
         self.now = now
+        self.verbs = verbs or {}
         self.heartbeat_s = heartbeat_s
         self.hello_timeout_s = hello_timeout_s
-        self.slow_reader_s = slow_reader_s
         self.reading = asyncio.Semaphore(readers)
-        self._present: dict[Name, Goodbye] = {}
+        self.draining = False
+        self._gone = gone
+        self._here: dict[str, dict[Guest, None]] = {}
+        self._sockets: dict[tuple[str, str], Guest] = {}
         self._empty = asyncio.Event()
         self._empty.set()
-        self.draining = False
 
-    def entered(self, name: Name, goodbye: Goodbye) -> None:
-        """A hello was good; an older connection of the same client makes room."""
-        older = self._present.get(name)
-        self._present[name] = goodbye
+    def wanted(self, names: str | None) -> Wanted:
+        """The resources that a query names, separated by commas (None: all); raises Invalid."""
+        if names is None:
+            return None
+        try:
+            return self.pull.known(names.split(","))
+        except Invalid as error:
+            raise Invalid(error.detail, [{"pointer": "/query/resources", "detail": error.detail}]) from None
+
+    def entered(self, guest: Guest) -> None:
+        """Somebody is let in; an older socket of the same owner and client id makes room."""
+        self._here.setdefault(guest.owner, {})[guest] = None
         self._empty.clear()
-        if older is not None:
-            older(_REPLACED, "replaced by a newer connection of this client")
+        if guest.sender is not None:
+            name = (guest.owner, guest.sender.client_id)
+            older = self._sockets.get(name)
+            self._sockets[name] = guest
+            if older is not None:
+                older.goodbye(_REPLACED, "replaced by a newer connection of this client")
         if self.draining:
-            _send_away(goodbye, 0)
+            _send_away(guest, 0, 0)
 
-    def left(self, name: Name, goodbye: Goodbye) -> None:
-        """A connection is closed."""
-        if self._present.get(name) == goodbye:
-            del self._present[name]
-        if not self._present:
+    def left(self, guest: Guest) -> None:
+        """Somebody is gone."""
+        here = self._here.get(guest.owner, {})
+        if guest not in here:
+            return
+        del here[guest]
+        if not here:
+            del self._here[guest.owner]
+        if guest.sender is not None and self._sockets.get((guest.owner, guest.sender.client_id)) is guest:
+            del self._sockets[guest.owner, guest.sender.client_id]
+        if not self._here:
             self._empty.set()
+        self._gone(guest)
+
+    def of(self, owner: str) -> Collection[Guest]:
+        """Who of this owner is here in this process, in order of coming."""
+        return list(self._here.get(owner, ()))
 
     def __len__(self) -> int:
-        return len(self._present)
+        return sum(map(len, self._here.values()))
 
-    async def drain(self, within_s: float, spread_s: float) -> None:
-        """Tell everybody goodbye, with times to come back spread over `spread_s`, and wait until they are closed."""
+    async def drain(self, over_s: float, within_s: float) -> None:
+        """Tell everybody goodbye, with differing times to come back, and wait until they have left.
+
+        A few leave at once, many in waves over `over_s`; nobody is waited for longer than `within_s` after that.
+        """
         self.draining = True
-        for goodbye in list(self._present.values()):
-            _send_away(goodbye, spread_s)
+        guests = [guest for here in self._here.values() for guest in here]
+        size = max(_AT_ONCE, math.ceil(len(guests) / _WAVES))
+        waves = [guests[first : first + size] for first in range(0, len(guests), size)]
+        for number, wave in enumerate(waves):
+            if number:
+                await asyncio.sleep(over_s / _WAVES)
+            until_restart_s = (len(waves) - number - 1) * over_s / _WAVES
+            for guest in wave:
+                _send_away(guest, until_restart_s, max(1.0, len(guests) / _BACK_EACH_S))
         try:
             async with asyncio.timeout(within_s):
                 await self._empty.wait()
         except TimeoutError:
-            pass  # who does not read is closed by the transport
+            pass  # who has not left by now is cut by the transport
 
 
-def _send_away(goodbye: Goodbye, spread_s: float) -> None:
-    retry_after_s = round(0.2 + random.uniform(0, spread_s), 2)  # noqa: S311 - jitter, not a secret
-    goodbye(_RESTART, "the server restarts", retry_after_s)
+def _send_away(guest: Guest, from_s: float, spread_s: float) -> None:
+    retry_after_s = round(0.2 + from_s + random.uniform(0, spread_s), 2)  # noqa: S311 - jitter, not a secret
+    guest.goodbye(_RESTART, "the server restarts", retry_after_s)

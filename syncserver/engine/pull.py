@@ -1,11 +1,12 @@
 """Reading the log for somebody: from a cursor, checked, through the one read door."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Invalid
-from syncserver.storage import changes, rows
+from syncserver.storage import changes, conflicts, rows
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 
@@ -39,7 +40,7 @@ class Pull:
         page = found[owner]
         if cursor is not None:
             cursor.check(page.epoch, owner, page.floor, page.head)
-        return page
+        return replace(page, began=cursor.began if cursor and cursor.offset else page.floor)
 
     async def pages(self, after: Mapping[str, int]) -> dict[str, Page]:
         """A page for each of many owners, past these offsets, from one snapshot."""
@@ -61,6 +62,21 @@ class Pull:
         """One row, or None."""
         async with self._database.transaction([owner]) as connection:
             return await rows.one(connection, self.catalog[resource], owner, key)
+
+    async def decided(self, owner: str, listing: conflicts.Listing) -> list[conflicts.Kept]:
+        """A page of the owner's conflicts, newest first."""
+        async with self._database.transaction([owner]) as connection:
+            return await conflicts.listed(connection, owner, listing)
+
+    async def conflict(self, owner: str, conflict_id: str) -> conflicts.Kept | None:
+        """One of them, or None."""
+        async with self._database.transaction([owner]) as connection:
+            return await conflicts.one(connection, owner, conflict_id)
+
+    async def entry(self, place: changes.Place) -> changes.Entry | None:
+        """Where a row stands in the log, or None."""
+        async with self._database.transaction([place[0]]) as connection:
+            return (await changes.entries(connection, [place])).get(place)
 
     async def listed(self, owner: str, resource: str, listing: rows.Listing) -> list[rows.Listed]:
         """A page of a resource's rows, newest first."""

@@ -15,13 +15,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core.errors import Invalid, SyncError, Unavailable
-from syncserver.engine.decide import Ack, Current, Decision, Item, Sender, decide, duplicate, read, rejected
-from syncserver.storage import changes, conflicts, mutations, rows
-from syncserver.storage.changes import Place
-from syncserver.storage.database import SERIALIZATION, UNIQUE, Contention, Database, RefusedError
+from syncserver.core.values import Temporary as TemporaryKey
+from syncserver.engine import batch
+from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
+from syncserver.engine.dependencies import Known
+from syncserver.storage import conflicts, mutations, temporary
+from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
 from syncserver.storage.mutations import Name
 from syncserver.storage.resource import Catalog
 
@@ -29,11 +30,12 @@ log = logging.getLogger(__name__)
 BATCH = 200
 _TRIES = 8
 _PAUSE_S = 0.02
+_AWAY = Unavailable("The database does not answer; nothing was changed, send it again.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    item: Item
+    item: Item | Refused
     answer: asyncio.Future[Ack]
 
 
@@ -58,11 +60,19 @@ class Push:
         answers = [self._enqueue(sender, raw) for raw in proposed]
         return [answer if isinstance(answer, dict) else await answer for answer in answers]
 
+    async def restored(self, owner: str, conflict_id: str) -> None:
+        """Note that the losing version of a conflict was written again."""
+        async with self._database.transaction([owner]) as connection:
+            await conflicts.restored(connection, owner, conflict_id)
+
     def _enqueue(self, sender: Sender, raw: Mapping[str, Any]) -> Ack | asyncio.Future[Ack]:
+        item: Item | Refused | None
         try:
             item = read(sender, raw, self._catalog, self._now())
         except SyncError as error:
-            return rejected(raw.get("mutation_id"), error)
+            item = refused(sender, raw, error)
+            if item is None:
+                return rejected(raw.get("mutation_id"), error)
         waiting = _Waiting(item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
@@ -72,32 +82,41 @@ class Push:
         """Commit what queued while the last commit was in flight, until cancelled."""
         while True:
             await self._arrived.wait()
-            batch = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
             if not self._queue:
                 self._arrived.clear()
             try:
-                answers = await self._commit([waiting.item for waiting in batch])
+                answers = await self._commit([waiting.item for waiting in taken])
             except BaseException:
-                _answer_all(batch, [_deferred(waiting.item) for waiting in batch])
+                _answer_all(taken, [deferred(waiting.item, _AWAY) for waiting in taken])
                 raise
-            _answer_all(batch, answers)
+            _answer_all(taken, answers)
 
-    async def _commit(self, items: Sequence[Item]) -> list[Ack]:
+    async def _commit(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """The answers to a batch, whatever happens."""
         try:
             return await self._tried(items)
         except Unavailable:
-            return [_deferred(item) for item in items]
+            return [deferred(item, _AWAY) for item in items]
         except RefusedError as refusal:
-            if len(items) > 1:
-                return [(await self._commit([item]))[0] for item in items]
-            log.warning("the database refused a mutation (SQLSTATE %s)", refusal)
-            return [rejected(items[0].mutation.mutation_id, Invalid("The database refused these values."))]
+            return await self._one_by_one(items, refusal)
         except DBAPIError:
             log.exception("the database has a fault; nothing was changed")
-            return [_deferred(item) for item in items]
+            return [deferred(item, _AWAY) for item in items]
 
-    async def _tried(self, items: Sequence[Item]) -> list[Ack]:
+    async def _one_by_one(self, items: Sequence[Item | Refused], refusal: RefusedError) -> list[Ack]:
+        """The answers where the database refused something: the guilty one is rejected, and its ledger says so."""
+        if len(items) > 1:
+            return [(await self._commit([item]))[0] for item in items]
+        [item] = items
+        log.warning("the database refused a mutation (SQLSTATE %s)", refusal)
+        if isinstance(item, Refused):
+            return [deferred(item, _AWAY)]  # not even its rejection can be kept
+        error = Invalid("The database refused these values.")
+        made = item.mutation.key.temp if isinstance(item.mutation.key, TemporaryKey) else None
+        return await self._commit([Refused(item.sender, item.mutation.mutation_id, error, made)])
+
+    async def _tried(self, items: Sequence[Item | Refused]) -> list[Ack]:
         contention = None
         for attempt in range(_TRIES):
             try:
@@ -109,128 +128,32 @@ class Push:
             raise RefusedError(UNIQUE)  # not a race for the same row, then, but a constraint
         raise Unavailable("Other writers were in the way for too long.")
 
-    async def _transact(self, items: Sequence[Item]) -> list[Ack]:
+    async def _transact(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """One transaction over a batch; the order of locks is queue, rows by key, channels by owner."""
         async with self._database.transaction({item.sender.owner for item in items}, queue=True) as connection:
-            known = await mutations.first(connection, [item.name for item in items])
-            fresh = {item.name: item for item in reversed(items) if item.name not in known}
-            answered = await _decided(connection, list(reversed(fresh.values())))
-            if answered:
-                await mutations.record(connection, answered)
-        return _in_order(items, known, {answer.name: answer.ack for answer in answered})
+            known = await Known.read(connection, items)
+            before = frozenset(known.answers)
+            fresh = {item.name: item for item in reversed(items) if item.name not in before}
+            answers = await batch.judge(connection, list(reversed(fresh.values())), known)
+            if answers:
+                await mutations.record(connection, answers)
+            if known.became:
+                await temporary.keep(connection, list(known.became.values()))
+        return _in_order(items, before, known.answers)
 
 
-def _answer_all(batch: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
-    for waiting, answer in zip(batch, answers, strict=True):
+def _answer_all(taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
+    for waiting, answer in zip(taken, answers, strict=True):
         if not waiting.answer.done():  # whoever asked may be gone
             waiting.answer.set_result(answer)
 
 
-def _in_order(items: Sequence[Item], known: Mapping[Name, Ack], new: Mapping[Name, Ack]) -> list[Ack]:
+def _in_order(items: Sequence[Item | Refused], before: frozenset[Name], answers: Mapping[Name, Ack]) -> list[Ack]:
     """The answer to each item; to one that came before, now or in this very batch, the first answer again."""
-    answers: list[Ack] = []
-    seen = set(known)
+    acks: list[Ack] = []
+    seen = set(before)
     for item in items:
-        ack = new[item.name] if item.name in new else known[item.name]
-        answers.append(duplicate(ack) if item.name in seen else ack)
+        ack = answers[item.name]
+        acks.append(duplicate(ack) if item.name in seen and ack["status"] != "deferred" else ack)
         seen.add(item.name)
-    return answers
-
-
-async def _decided(connection: AsyncConnection, items: Sequence[Item]) -> list[mutations.Answer]:
-    """Judge and write these items: of each row one after the other, of different rows together."""
-    present = await _present(connection, {item.place: item for item in items})
-    answers: list[mutations.Answer] = []
-    for wave in _waves(items):
-        decisions: list[Decision] = []
-        for item in wave:
-            try:
-                decisions.append(decide(item, present.get(item.place)))
-            except SyncError as error:
-                answers.append(mutations.Answer(item.name, None, rejected(item.mutation.mutation_id, error)))
-        written = [d for d in decisions if d.resolution.changed]
-        await _write(connection, written, present)
-        present |= await _present(connection, {d.item.place: d.item for d in written})
-        found = [d.conflict for d in decisions if d.conflict]
-        if found:
-            await conflicts.record(connection, found)
-        answers += [_answer(d, present[d.item.place]) for d in decisions]
-    return answers
-
-
-def _answer(decision: Decision, now: Current) -> mutations.Answer:
-    offset = now.entry.offset if decision.resolution.accepted else None
-    return mutations.Answer(decision.item.name, offset, decision.ack(now))
-
-
-def _waves(items: Sequence[Item]) -> list[list[Item]]:
-    """The first mutation of each row, then the second of each, and so on: every write gets an offset of its own."""
-    waves: list[list[Item]] = []
-    depth: dict[Place, int] = {}
-    for item in items:
-        level = depth[item.place] = depth.get(item.place, -1) + 1
-        if level == len(waves):
-            waves.append([])
-        waves[level].append(item)
-    return waves
-
-
-async def _present(connection: AsyncConnection, places: Mapping[Place, Item]) -> dict[Place, Current]:
-    """The rows at these places as they are, locked; a row that never was is not in it."""
-    if not places:
-        return {}
-    stored = await _locked(connection, places)
-    entries = await changes.entries(connection, list(places))
-    rowless = {p: places[p] for p, entry in entries.items() if entry.op == "put" and p not in stored}
-    if rowless and await _locked(connection, rowless):
-        raise Contention(SERIALIZATION)  # somebody else inserted a row between the two statements
-    return {place: Current(entry, stored.get(place)) for place, entry in entries.items()}
-
-
-async def _locked(connection: AsyncConnection, places: Mapping[Place, Item]) -> dict[Place, rows.Stored]:
-    stored: dict[Place, rows.Stored] = {}
-    for resource in {item.resource.name: item.resource for item in places.values()}.values():
-        here = [(owner, key) for owner, name, key in places if name == resource.name]
-        for (owner, key), row in (await rows.locked(connection, resource, here)).items():
-            stored[owner, resource.name, key] = row
-    return stored
-
-
-async def _write(connection: AsyncConnection, decisions: Sequence[Decision], present: Mapping[Place, Current]) -> None:
-    """Bring what won to its tables."""
-    for resource in {d.item.resource.name: d.item.resource for d in decisions}.values():
-        new: list[rows.Write] = []
-        changed: list[rows.Write] = []
-        for decision in sorted((d for d in decisions if d.item.resource is resource), key=lambda d: d.item.place):
-            before = present.get(decision.item.place)
-            if decision.resolution.version.fields is None:
-                await _remove(connection, decision, before)
-            else:
-                (changed if before and before.stored else new).append(_row(decision, before))
-        await rows.write(connection, resource, new, changed)
-
-
-async def _remove(connection: AsyncConnection, decision: Decision, before: Current | None) -> None:
-    owner, _, key = decision.item.place
-    if before and before.stored:
-        await rows.delete(connection, decision.item.resource, owner, key)
-    version = decision.resolution.version
-    await changes.removed(connection, decision.item.place, version.updated_at, version.device_id)
-
-
-def _row(decision: Decision, before: Current | None) -> rows.Write:
-    owner, _, key = decision.item.place
-    version = decision.resolution.version
-    name = decision.item.sender.device.name
-    if not decision.resolution.accepted:
-        name = before.stored.device_name if before and before.stored else None
-    return rows.Write(owner, key, version.fields or {}, version.updated_at, version.device_id or None, name)
-
-
-def _deferred(item: Item) -> Ack:
-    return {
-        "mutation_id": item.mutation.mutation_id,
-        "status": "deferred",
-        "code": Unavailable.code,
-        "detail": "The database does not answer; nothing was changed, send it again.",
-    }
+    return acks

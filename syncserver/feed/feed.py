@@ -19,7 +19,8 @@ _RETRY_S = 0.2
 class Feed:
     """`watched` gives the positions of owners that somebody listens to, `read` their pages, `publish` passes one on.
 
-    `refetch(owner, reason)` is called where the log is not the one read before.
+    `refetch(owner, reason)` is called where the log is not the one read before; `doubt` then asks for a sweep, which
+    tells everybody else, and this feed by `new_epoch`.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Feed:
         read: Callable[[Mapping[str, int]], Awaitable[dict[str, Page]]],
         publish: Callable[[Page], None],
         refetch: Callable[[str, str], None],
+        doubt: Callable[[], None] = lambda: None,
     ) -> None:
         self._watched = watched
         self._read = read
         self._publish = publish
         self._refetch = refetch
+        self._doubt = doubt
         self._rung: dict[str, None] = {}
         self._reading: Collection[str] = ()
         self._bell = asyncio.Event()
@@ -79,6 +82,7 @@ class Feed:
     def _pass_on_page(self, page: Page) -> None:
         if self.epoch not in {None, page.epoch}:
             self._refetch(page.owner, "epoch")
+            self._doubt()
         elif page.head < page.since:
             self._refetch(page.owner, "ahead")
         elif page.floor > page.since:

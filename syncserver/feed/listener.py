@@ -1,27 +1,34 @@
-"""LISTEN on a connection of its own: whose doorbell rang. It carries no data and may be lost without harm.
+"""LISTEN on a connection of its own, for every notify channel: whose doorbell rang. It carries no data and may be lost.
 
 It listens first and then asks for a sweep, so nothing between two connections is missed; it comes back by itself.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import psycopg
+from psycopg import sql
 
 from syncserver.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
+CHANNEL = "syncserver"
+"""The notify channel of the log."""
+
 _HEARTBEAT_S = 10
 _BACKOFF_S = (0.1, 5.0)
 
 
 class Listener:
-    """`ring(owner)` for each doorbell; `listening()` each time the connection stands (again)."""
+    """`rings`: for each notify channel, what is called with each doorbell's payload.
 
-    def __init__(self, url: str, *, ring: Callable[[str], None], listening: Callable[[], None]) -> None:
+    `listening()` is called each time the connection stands (again).
+    """
+
+    def __init__(self, url: str, *, rings: Mapping[str, Callable[[str], None]], listening: Callable[[], None]) -> None:
         self._url = url
-        self._ring = ring
+        self._rings = rings
         self._listening = listening
 
     async def run(self) -> None:
@@ -44,8 +51,9 @@ class Listener:
         connection = await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, connect_timeout=5, application_name="syncserver listener"
         )
-        connection.add_notify_handler(lambda notify: self._ring(notify.payload))
-        await connection.execute("LISTEN syncserver")
+        connection.add_notify_handler(lambda notify: self._rings[notify.channel](notify.payload))
+        for channel in self._rings:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         return connection
 
     async def _hear(self, connection: psycopg.AsyncConnection) -> None:
@@ -74,7 +82,7 @@ class Listener:
     def _read(self, connection: psycopg.AsyncConnection) -> None:
         connection.pgconn.consume_input()
         while notify := connection.pgconn.notifies():
-            self._ring(notify.extra.decode())
+            self._rings[notify.relname.decode()](notify.extra.decode())
 
     async def _ask(self, connection: psycopg.AsyncConnection) -> None:
         """Whether anybody is still there: a peer that vanished without a word is found by asking."""

@@ -53,3 +53,16 @@ class Subscription:
         self.standing = Standing.ENDED
         self.refetch = refetch
         self._wake()
+
+
+class Doorbell(Subscription):
+    """A subscription that takes no news: it is only woken by it, and reads the log itself."""
+
+    def __init__(self, owner: str, wake: Callable[[], None]) -> None:
+        super().__init__(owner, None, 0, lambda _frame: False, wake)
+
+    def offer(self, news: News) -> None:
+        """There is news, whatever it is."""
+        if self.standing is Standing.LIVE and news.page.until > self.offset:
+            self.standing = Standing.CATCHING_UP
+            self._wake()

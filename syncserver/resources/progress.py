@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, ConfigDict, Field
 from sqlalchemy.dialects import postgresql as pg
 
-from syncserver.core import frames
+from syncserver.core import values
 from syncserver.core.resolver import FieldPolicy
 from syncserver.storage import tables
 from syncserver.storage.resource import Fields, Resource
@@ -48,7 +48,7 @@ def _small(locator: "Locator | None") -> "Locator | None":
     return locator
 
 
-class Locations(frames.Model):
+class Locations(values.Model):
     """Where in the resource, in as many ways as the app knows (Readium Locator)."""
 
     model_config = ConfigDict(extra="allow")
@@ -59,7 +59,7 @@ class Locations(frames.Model):
     totalProgression: Fraction | None = None  # noqa: N815 - Readium's name
 
 
-class Locator(frames.Model):
+class Locator(values.Model):
     """A Readium Locator: https://readium.org/webpub-manifest/schema/locator.schema.json; what it adds is kept."""
 
     model_config = ConfigDict(extra="allow")
@@ -71,10 +71,10 @@ class Locator(frames.Model):
     text: dict[str, str] | None = None
 
 
-class Progress(frames.Model):
+class Progress(values.Model):
     """What a client writes of a reading progress."""
 
-    series_id: frames.Key | None = None
+    series_id: values.Key | None = None
     locator: Annotated[Locator | None, AfterValidator(_small)] = None
     position: Annotated[str, Field(max_length=POSITION_MAX_CHARS), AfterValidator(_storable)] | None = None
     position_kind: Literal["xpointer", "page", "cfi", "time"] | None = None

@@ -17,6 +17,10 @@ from syncserver.core.change import Change, Op, Page
 from syncserver.storage.resource import Catalog, Resource
 
 PAGE_ROWS = 500
+PAGE_BYTES = 524_288
+"""Frames stay under 1 MiB, which is what WebSocket libraries take by default."""
+
+_ENVELOPE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,7 @@ def _since(catalog: Catalog) -> sa.TextClause:
     return sa.text(f"""
         SELECT p.owner, (SELECT id FROM epoch), coalesce(c.head, 0), coalesce(c.floor, 0),
                e.resource, e.key, e."offset", e.op, e.updated_at, e.device_id,
-               CASE WHEN e.op = 'put' THEN CASE e.resource {states} END END,
-               (SELECT m.mutation_id::text FROM mutations m WHERE m.owner = p.owner AND m."offset" = e."offset" LIMIT 1)
+               CASE WHEN e.op = 'put' THEN CASE e.resource {states} END END, m.mutation_id, m.claimed_at
         FROM unnest(CAST(:owners AS text[]), CAST(:offsets AS bigint[])) AS p (owner, after)
         LEFT JOIN channels c ON c.owner = p.owner
         LEFT JOIN LATERAL (
@@ -65,6 +68,10 @@ def _since(catalog: Catalog) -> sa.TextClause:
             AND changes.resource || '' = ANY (CAST(:resources AS text[]))
           ORDER BY changes."offset" LIMIT :count
         ) e ON true
+        LEFT JOIN LATERAL (
+          SELECT mutation_id::text, claimed_at FROM mutations
+          WHERE mutations.owner = p.owner AND mutations."offset" = e."offset" LIMIT 1
+        ) m ON true
         ORDER BY p.owner, e."offset"
     """)
 
@@ -78,8 +85,9 @@ async def since(
 ) -> dict[str, Page]:
     """For each owner a page of what the log holds past the offset `after[owner]`, at most `limit` changes each.
 
-    All pages are of one snapshot. `resources`: only these kinds (None: all of the catalog). The transaction must
-    have been begun for these owners; of any other, an empty log is what it sees.
+    A page ends early where its rows pass PAGE_BYTES; one row of any size fits. All pages are of one snapshot.
+    `resources`: only these kinds (None: all of the catalog). The transaction must have been begun for these owners;
+    of any other, an empty log is what it sees.
     """
     found = await connection.execute(
         _since(catalog),
@@ -100,10 +108,21 @@ def _page(owner: str, after: int, rows: Sequence[sa.Row[Any]], limit: int) -> Pa
     first: tuple[Any, ...] = tuple(rows[0])
     epoch, head, floor = first[1:4]
     entries = [Change(*entry[4:]) for entry in map(tuple[Any, ...], rows) if entry[4] is not None]
-    more = len(entries) > limit
-    entries = entries[:limit]
+    fitting = _fitting(entries[:limit])
+    more = len(entries) > fitting
+    entries = entries[:fitting]
     until = entries[-1].offset if more else max(head, after)
     return Page(owner, epoch, after, until, floor, head, entries, more)
+
+
+def _fitting(entries: Sequence[Change]) -> int:
+    """How many of these make a page that is not too large."""
+    size = 0
+    for number, entry in enumerate(entries):
+        size += len((entry.data or "").encode()) + len(entry.key.encode()) + _ENVELOPE_BYTES
+        if number and size > PAGE_BYTES:
+            return number
+    return len(entries)
 
 
 _HEADS = sa.text("""
@@ -143,7 +162,7 @@ async def entries(connection: AsyncConnection, places: Sequence[Place]) -> dict[
 
 
 _REMOVED = sa.text("""
-    SELECT sync_removed_v1(:owner, :resource, :key, :updated_at, :device_id)
+    SELECT sync_removed_v2(:owner, :resource, :key, :updated_at, :device_id)
 """)
 
 

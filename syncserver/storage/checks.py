@@ -11,7 +11,8 @@ from syncserver.storage.resource import Catalog
 
 OLDEST = 150000
 _TIMEOUT_S = 5
-_OURS = ("channels", "changes", "epoch", "conflicts", "mutations")
+_GUARDED = ("channels", "changes", "conflicts", "mutations", "temporary_keys", "tickets", "presences", "notes")
+_OURS = (*_GUARDED, "epoch", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _isolated(connection: psycopg.Connection) -> Finding:
     bare = connection.execute(
         "SELECT relname FROM pg_class WHERE relname = ANY (%s) AND relnamespace = current_schema()::regnamespace"
         " AND NOT (relrowsecurity AND relforcerowsecurity)",
-        [[name for name in _OURS if name != "epoch"]],
+        [list(_GUARDED)],
     ).fetchall()
     names = ", ".join(row[0] for row in bare)
     return Finding(
@@ -169,7 +170,7 @@ def _isolated(connection: psycopg.Connection) -> Finding:
         ok=not bare,
         detail=f"Row-level security is off or not forced on {names}."
         if bare
-        else "Row-level security is forced on the log, the ledger and the conflicts.",
+        else "Row-level security is forced on the log, the ledger, the conflicts and all else that has an owner.",
         advice="ALTER TABLE each of them ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY.",
     )
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.core import clock
 
 Name = tuple[str, str, str]
 """Owner, client id, mutation id."""
@@ -22,19 +25,23 @@ _FIRST = sa.text("""
 """)
 
 _RECORD = sa.text("""
-    INSERT INTO mutations (owner, client_id, mutation_id, "offset", ack)
-    SELECT owner, client_id, mutation_id, "offset", ack FROM jsonb_to_recordset(CAST(:answers AS jsonb))
-      AS r (owner text, client_id text, mutation_id uuid, "offset" bigint, ack jsonb)
+    INSERT INTO mutations (owner, client_id, mutation_id, "offset", ack, claimed_at)
+    SELECT owner, client_id, mutation_id, "offset", ack, claimed_at FROM jsonb_to_recordset(CAST(:answers AS jsonb))
+      AS r (owner text, client_id text, mutation_id uuid, "offset" bigint, ack jsonb, claimed_at timestamptz)
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An ack to keep. `offset` is where this mutation wrote, None where it did not."""
+    """An ack to keep. `offset` is where this mutation wrote, None where it did not.
+
+    `claimed_at`: the stamp as the device claimed it, where the write got another.
+    """
 
     name: Name
     offset: int | None
     ack: dict[str, Any]
+    claimed_at: datetime | None = None
 
 
 async def first(connection: AsyncConnection, names: Sequence[Name]) -> dict[Name, dict[str, Any]]:
@@ -45,8 +52,16 @@ async def first(connection: AsyncConnection, names: Sequence[Name]) -> dict[Name
 
 async def record(connection: AsyncConnection, answers: Sequence[Answer]) -> None:
     """Keep these answers, in the transaction that made them true."""
-    rows = [
-        {"owner": a.name[0], "client_id": a.name[1], "mutation_id": a.name[2], "offset": a.offset, "ack": a.ack}
-        for a in answers
-    ]
-    await connection.execute(_RECORD, {"answers": orjson.dumps(rows).decode()})
+    await connection.execute(_RECORD, {"answers": orjson.dumps([_row(a) for a in answers]).decode()})
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    owner, client_id, mutation_id = answer.name
+    return {
+        "owner": owner,
+        "client_id": client_id,
+        "mutation_id": mutation_id,
+        "offset": answer.offset,
+        "ack": answer.ack,
+        "claimed_at": answer.claimed_at and clock.write(answer.claimed_at),
+    }

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from syncserver.core import frames
+from syncserver.core import values
 from syncserver.core.resolver import ConflictResolver, FieldPolicy, Policy
 
 Fields = dict[str, Any]
@@ -27,17 +27,19 @@ class Resource:
 
     `key` is the column that, with owner, is the primary key. `model` holds the fields a client writes; a `put` is
     validated against it whole, a `patch` after merging. `complete` fills in what follows from the other fields.
-    `filters` are the columns that a list may be filtered by.
+    `filters` are the columns that a list may be filtered by. `make_key` makes a key where the server has to: a client
+    then names the row by a temporary name until it is told; None where clients make all keys.
     """
 
     name: str
     table: sa.Table
     key: str
-    model: type[frames.Model]
+    model: type[values.Model]
     policy: Policy = Policy.LAST_WRITE_WINS
     rules: Mapping[str, FieldPolicy] = field(default_factory=dict)
     filters: Sequence[str] = ()
     complete: Callable[[Fields], Fields] = as_it_comes
+    make_key: Callable[[], str] | None = None
 
     @cached_property
     def resolver(self) -> ConflictResolver:

@@ -23,7 +23,9 @@ changes = sa.Table(
     sa.Column("op", sa.Text, nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("device_id", sa.Text),
+    sa.Column("removed_at", sa.DateTime(timezone=True)),
     sa.UniqueConstraint("owner", "offset", name="changes_owner_offset_key"),
+    sa.Index("changes_removed_at_idx", "removed_at", postgresql_where=sa.text("removed_at IS NOT NULL")),
 )
 
 epoch = sa.Table(
@@ -47,7 +49,9 @@ conflicts = sa.Table(
     sa.Column("winner", pg.JSONB, nullable=False),
     sa.Column("loser", pg.JSONB, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("restored_at", sa.DateTime(timezone=True)),
     sa.Index("conflicts_owner_created_at_idx", "owner", "created_at"),
+    sa.Index("conflicts_created_at_idx", "created_at"),
 )
 
 mutations = sa.Table(
@@ -59,6 +63,64 @@ mutations = sa.Table(
     sa.Column("offset", sa.BigInteger),
     sa.Column("ack", pg.JSONB, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("claimed_at", sa.DateTime(timezone=True)),
     sa.Index("mutations_owner_offset_idx", "owner", "offset", postgresql_where=sa.text('"offset" IS NOT NULL')),
     sa.Index("mutations_created_at_idx", "created_at"),
+)
+
+temporary_keys = sa.Table(
+    "temporary_keys",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("key", sa.Text),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index("temporary_keys_created_at_idx", "created_at"),
+)
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("hash", pg.BYTEA, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("token_expires_at", sa.DateTime(timezone=True)),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("tickets_expires_at_idx", "expires_at"),
+)
+
+processes = sa.Table(
+    "processes",
+    metadata,
+    sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+presences = sa.Table(
+    "presences",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("connection", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("process", pg.UUID(as_uuid=False), nullable=False),
+    sa.Column("device_id", sa.Text, nullable=False),
+    sa.Column("device_name", sa.Text),
+    sa.Column("app", sa.Text),
+    sa.Column("state", sa.Text),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("presences_process_idx", "process"),
+)
+
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("connection", pg.UUID(as_uuid=False)),
+    sa.Column("device_id", sa.Text),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Index("notes_created_at_idx", "created_at"),
 )

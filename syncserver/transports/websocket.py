@@ -5,8 +5,10 @@ from functools import partial
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from syncserver.core import frames
-from syncserver.engine.connection import Connection, Gone, Wire
+from syncserver.engine.connection import Connection
 from syncserver.engine.house import House
+from syncserver.engine.wire import Gone, Wire
+from syncserver.transports import line
 
 
 async def _receive(socket: WebSocket) -> str | bytes | None:
@@ -36,5 +38,10 @@ async def serve(house: House, socket: WebSocket) -> None:
     """Serve one socket from its upgrade to its close."""
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=frames.SUBPROTOCOL if frames.SUBPROTOCOL in offered else None)
-    wire = Wire(partial(_receive, socket), partial(_send, socket), partial(_close, socket))
+    wire = Wire(
+        receive=partial(_receive, socket),
+        send=partial(_send, socket),
+        close=partial(_close, socket),
+        abort=partial(line.abort, socket.scope),
+    )
     await Connection(house, wire).run()

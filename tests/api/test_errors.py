@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from syncserver import resources
 from syncserver.app import wiring
-from syncserver.core import frames
+from syncserver.core import values
 from tests.api.problems import pointers, problem
 from tests.harness import Live
 
@@ -49,7 +49,7 @@ async def test_a_body_that_is_no_object_is_invalid(http: httpx.AsyncClient):
 
 
 async def test_a_body_over_one_mebibyte_is_too_large_and_one_of_that_size_is_read(http: httpx.AsyncClient):
-    most = json.dumps({"status": "finished"}).ljust(frames.FRAME_BYTES)
+    most = json.dumps({"status": "finished"}).ljust(values.FRAME_BYTES)
     assert (await http.put("/progress/k", content=most, headers=JSON)).status_code == 200
     problem(await http.put("/progress/k", content=most + " ", headers=JSON), 413, "too_large")
     problem(await http.post("/push", content=most + " ", headers=JSON), 413, "too_large")
@@ -61,7 +61,7 @@ async def _pieces(size: int) -> Any:
 
 
 async def test_a_body_of_unknown_length_is_too_large_as_soon_as_it_is(http: httpx.AsyncClient):
-    answer = await http.put("/progress/k", content=_pieces(frames.FRAME_BYTES + 65_536), headers=JSON)
+    answer = await http.put("/progress/k", content=_pieces(values.FRAME_BYTES + 65_536), headers=JSON)
     problem(answer, 413, "too_large")
 
 

@@ -1,9 +1,10 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
 
-from syncserver.core import frames
+from syncserver.core import bodies, values
 from tests.api.problems import pointers, problem
 
 
@@ -12,12 +13,12 @@ def mutation(number: int, key: str = "k", op: str = "put", data: Any = None, **m
     return {**whole, **more}
 
 
-async def pushed(http: httpx.AsyncClient, *mutations: Any, client: str = "c") -> tuple[list[frames.Ack], str]:
+async def pushed(http: httpx.AsyncClient, *mutations: Any, client: str = "c") -> tuple[list[values.Ack], str]:
     body = {"device": {"id": "phone", "name": "Ada's phone"}, "client_id": client, "mutations": mutations}
     answer = await http.post("/push", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
-    read = frames.PushAnswer.model_validate_json(answer.content)
+    read = bodies.PushAnswer.model_validate_json(answer.content)
     return read.acks, read.cursor
 
 
@@ -117,3 +118,26 @@ async def test_a_push_without_its_sender_is_invalid(http: httpx.AsyncClient):
         assert pointers(problem(await http.post("/push", json=body), 422, "invalid")) == [f"/body/{name}"]
     nameless = {**whole, "device": {"id": ""}}
     assert pointers(problem(await http.post("/push", json=nameless), 422, "invalid")) == ["/body/device/id"]
+
+
+async def test_a_device_whose_clock_is_far_off_is_told_so(http: httpx.AsyncClient):
+    body = {"device": {"id": "phone"}, "client_id": "c", "mutations": []}
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    told = (await http.post("/push", json={**body, "sent_at": ahead})).json()
+    assert 3500 < told["drift_s"] <= 3600
+    for sent_at in (None, datetime.now(UTC).isoformat()):
+        assert "drift_s" not in (await http.post("/push", json={**body, "sent_at": sent_at})).json()
+
+
+async def test_what_waits_for_a_rejected_mutation_is_rejected_with_its_reason(http: httpx.AsyncClient):
+    acks, _ = await pushed(
+        http,
+        mutation(1, data={"percentage": 5}),
+        mutation(2, "b", after=[str(UUID(int=1))]),
+        mutation(3, "c", after=[str(UUID(int=9))]),
+    )
+    assert [(ack.status, ack.code) for ack in acks] == [
+        ("rejected", "invalid"),
+        ("rejected", "dependency_failed"),
+        ("deferred", "dependency_unknown"),
+    ]

@@ -23,6 +23,21 @@ async def test_what_is_written_goes_out_at_once():
             await writer.wait_closed()
 
 
+async def test_what_waits_for_a_peer_in_the_kernel_is_bounded():
+    sizes = asyncio.Queue[int]()
+
+    def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sizes.put_nowait(writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+        writer.close()
+
+    with server.bound("127.0.0.1", 0) as listening:
+        async with await asyncio.start_server(accepted, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await sizes.get() in {131_072, 262_144}  # Linux keeps twice what was asked for
+            writer.close()
+            await writer.wait_closed()
+
+
 @pytest.mark.parametrize("port", [-1, 65_536])
 def test_a_port_that_is_none_is_refused_with_advice(port: int):
     with pytest.raises(SetupError) as refused:

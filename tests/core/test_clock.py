@@ -80,3 +80,11 @@ def test_a_model_reads_and_writes_stamps():
 def test_a_stamp_from_the_future_counts_as_two_seconds_ahead_and_no_other_is_touched(stamp: datetime):
     bounded = clock.clamp(stamp, NOW)
     assert bounded == (min(stamp, NOW + timedelta(seconds=2)))
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"), [(0, None), (299.9, None), (-300, None), (300.14, 300.1), (-86_400, -86_400)]
+)
+def test_a_clock_is_worth_a_warning_past_five_minutes(ahead_s: float, said: float | None):
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert clock.drift_s(now + timedelta(seconds=ahead_s), now) == said

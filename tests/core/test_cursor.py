@@ -33,7 +33,9 @@ def test_any_other_text_is_unreadable_and_nothing_worse(text: str):
     assert cursor is None or Cursor.parse(str(cursor)) == cursor
 
 
-@pytest.mark.parametrize("text", ["", ".", "a.b", "a.b.c", "a.b.-1", "a.b.1.5", "a.b.9223372036854775808"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "a.b", "a.b.c", "a.b.-1", "a.b.1.5.0", "a.b.1.-5", "a.b.9223372036854775808"]
+)
 def test_texts_that_no_server_wrote_are_refused(text: str):
     with pytest.raises(Refetch) as refused:
         Cursor.parse(text)
@@ -58,6 +60,21 @@ def test_a_cursor_that_cannot_be_resumed_says_why(cursor: Cursor, reason: str):
 @pytest.mark.parametrize("offset", [0, 3, 9])
 def test_the_beginning_the_floor_and_the_head_can_be_resumed(offset: int):
     Cursor.at("now", "user:ada", offset).check("now", "user:ada", floor=3, head=9)
+
+
+@given(offset=_offsets, began=_offsets)
+def test_one_that_began_at_a_floor_keeps_it_until_it_is_past_it(offset: int, began: int):
+    cursor = Cursor.at("now", "user:ada", offset, began)
+    assert Cursor.parse(str(cursor)) == cursor
+    assert cursor.began == (began if offset < began else 0)
+    cursor.check("now", "user:ada", floor=began, head=2**63 - 1)
+
+
+def test_one_that_began_from_nothing_pages_past_the_floor_of_that_time_but_not_past_a_later_one():
+    cursor = Cursor.at("now", "user:ada", offset=2, began=5)
+    cursor.check("now", "user:ada", floor=5, head=9)
+    with pytest.raises(Refetch, match="floor"):
+        cursor.check("now", "user:ada", floor=6, head=9)
 
 
 def test_a_cursor_does_not_name_its_owner():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncserver.core import encode, frames
+from syncserver.core import bodies, encode, frames, values
 from syncserver.core.change import Change, Page
 from syncserver.core.cursor import Cursor
 
@@ -48,7 +48,7 @@ def _as_written(changes: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def _as_read(rows: list[frames.Row]) -> list[tuple[Any, ...]]:
+def _as_read(rows: list[values.Row]) -> list[tuple[Any, ...]]:
     return [(r.key, r.offset, r.op, r.updated_at, r.device_id, r.data, r.mutation_id) for r in rows]
 
 
@@ -63,7 +63,7 @@ def test_a_page_is_encoded_as_the_changes_frame_of_the_protocol(page: Page):
 
 @given(_pages, _stamps)
 def test_a_page_is_encoded_as_the_answer_over_http(page: Page, now: datetime):
-    answer = frames.ChangesAnswer.model_validate_json(encode.changes_answer(page, now))
+    answer = bodies.ChangesAnswer.model_validate_json(encode.changes_answer(page, now))
     assert answer.cursor == str(Cursor.at(page.epoch, page.owner, page.until))
     assert (answer.more, answer.server_time) == (page.more, now)
     assert _as_read(answer.rows) == _as_written(page.changes)
@@ -108,5 +108,5 @@ def test_acks_are_encoded_as_the_protocol_says(changes: list[Change]):
     ],
     ids=lambda frame: type(frame).__name__,
 )
-def test_every_other_frame_comes_back_from_its_own_json(frame: frames.Model):
+def test_every_other_frame_comes_back_from_its_own_json(frame: values.Model):
     assert type(frame).model_validate_json(encode.frame(frame)) == frame

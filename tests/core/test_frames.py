@@ -5,9 +5,9 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from syncserver.core import frames
+from syncserver.core import bodies, frames, values
 
-PINNED = {1: "7168e2812e71ff036afe98cee9edefc2564e70336425339d761a9465bf548a42"}
+PINNED = {1: "0f9ca4b2240c558bced99a6a2eb6f1c282e1b972a9dd8a140a1ccdc5f0b95d43"}
 PROSE = {"title", "description", "examples"}
 
 
@@ -31,20 +31,21 @@ def test_the_wire_does_not_change_without_being_noticed():
 
 
 def test_every_frame_and_body_has_a_schema_under_its_name():
-    models = [*frames.CLIENT_FRAMES, *frames.SERVER_FRAMES, *frames.BODIES]
+    models = [*frames.CLIENT_FRAMES, *frames.SERVER_FRAMES, *bodies.BODIES]
     assert list(frames.schema()) == [model.__name__ for model in models]
 
 
 def test_every_frame_names_its_type():
-    kinds = [model.model_fields["type"].default for model in (*frames.CLIENT_FRAMES, *frames.SERVER_FRAMES)]
-    assert len(set(kinds)) == len(kinds)
+    for models in (frames.CLIENT_FRAMES, frames.SERVER_FRAMES):
+        kinds = [model.model_fields["type"].default for model in models]
+        assert len(set(kinds)) == len(kinds)
 
 
 MUTATION = {"mutation_id": "0199AAAA-0000-7000-8000-00000000000F", "resource": "progress", "key": "k", "op": "put"}
 
 
 def test_a_mutation_id_is_one_in_upper_and_lower_case():
-    assert frames.Mutation.model_validate(MUTATION).mutation_id == MUTATION["mutation_id"].lower()
+    assert values.Mutation.model_validate(MUTATION).mutation_id == MUTATION["mutation_id"].lower()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,10 @@ def test_a_mutation_id_is_one_in_upper_and_lower_case():
         {"key": "a\0"},
         {"key": "a\x85b"},
         {"key": "k" * 513},
-        {"key": {"temp": "1"}},
+        {"key": {"temp": ""}},
+        {"key": {"other": "1"}},
+        {"after": ["1"]},
+        {"after": [MUTATION["mutation_id"]] * 65},
         {"resource": ""},
         {"data": []},
         {"base": -1},
@@ -71,4 +75,36 @@ def test_a_mutation_id_is_one_in_upper_and_lower_case():
 )
 def test_a_mutation_of_another_form_is_refused(changed: dict[str, Any]):
     with pytest.raises(ValidationError):
-        frames.Mutation.model_validate({**MUTATION, **changed})
+        values.Mutation.model_validate({**MUTATION, **changed})
+
+
+def test_a_key_may_be_a_temporary_name():
+    mutation = values.Mutation.model_validate({**MUTATION, "key": {"temp": "chat-1"}})
+    assert mutation.key == values.Temporary(temp="chat-1")
+
+
+HELLO = {
+    "type": "hello",
+    "device": {"id": "phone"},
+    "client_id": "phone",
+    "sent_at": "2026-11-22T08:15:00.000000Z",
+    "protocol": [1, 1],
+}
+
+
+@pytest.mark.parametrize("keys", [{}, {"token": "a", "ticket": "b"}, {"token": None}], ids=str)
+def test_a_hello_shows_a_token_or_a_ticket_and_never_both(keys: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        frames.Hello.model_validate({**HELLO, **keys})
+
+
+@pytest.mark.parametrize(
+    ("model", "fits"),
+    [(frames.Presence, {"state": {"at": "x" * 4000}}), (frames.Broadcast, {"topic": "t", "data": "x" * 16_000})],
+    ids=["presence", "broadcast"],
+)
+def test_what_is_ephemeral_is_small(model: type[values.Model], fits: dict[str, Any]):
+    model.model_validate(fits)
+    name = next(reversed(fits))
+    with pytest.raises(ValidationError):
+        model.model_validate({**fits, name: {"at": "x" * 20_000}})

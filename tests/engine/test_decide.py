@@ -252,8 +252,14 @@ def test_merging_changes_neither_side():
 
 def test_an_accepted_write_is_answered_with_its_offset():
     write = item()
-    ack = engine.decide(write, None).ack(current())
+    ack = engine.decide(write, None).ack(current(minutes=0))
     assert ack == {"mutation_id": write.mutation.mutation_id, "status": "applied", "offset": 7}
+
+
+def test_a_write_whose_stamp_was_changed_is_told_which_it_got():
+    decision = engine.decide(item(), None)
+    assert decision.ack(current())["updated_at"] == "2026-03-01T11:00:00.000000Z"
+    assert decision.claimed_at(current()) == decision.item.mutation.updated_at
 
 
 def test_a_write_that_took_something_from_the_loser_is_merged():

@@ -50,7 +50,7 @@ async def test_the_doorbell_comes_back_when_its_connection_is_killed(live: Live,
 
 
 async def test_a_change_whose_doorbell_is_lost_is_found_by_the_sweep(live: Live):
-    live.parts.listener._ring = lambda _owner: None
+    live.parts.listener._rings = dict.fromkeys(live.parts.listener._rings, lambda _owner: None)
     async with syncserver_client.connect(live.url, token("ada"), device="phone") as phone:
         await phone.ready()
         await phone.put("progress", "moby-dick", {"percentage": 0.5})

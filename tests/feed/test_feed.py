@@ -28,7 +28,10 @@ class World:
         self.begun = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
-        self.feed = Feed(watched=self.watched, read=self.read, publish=self.publish, refetch=self.refetch)
+        self.doubts = 0
+        self.feed = Feed(
+            watched=self.watched, read=self.read, publish=self.publish, refetch=self.refetch, doubt=self.doubt
+        )
 
     def watched(self, owners: Collection[str]) -> dict[str, int]:
         return {owner: at for owner, at in self.positions.items() if owner in owners}
@@ -52,6 +55,9 @@ class World:
 
     def refetch(self, owner: str, reason: str) -> None:
         self.refetched.append((owner, reason))
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
 
 @asynccontextmanager
@@ -164,6 +170,7 @@ async def test_a_log_that_is_not_the_one_read_before_has_to_be_fetched_again(cha
         world.feed.ring(ADA)
         await settled(lambda: not world.feed.pending(ADA))
     assert (world.refetched, world.published) == ([(ADA, reason)], [])
+    assert world.doubts == (change == "epoch")  # of a new epoch everybody has to hear, and soon
 
 
 async def test_more_owners_than_one_read_takes_are_read_one_after_the_other(monkeypatch: pytest.MonkeyPatch):

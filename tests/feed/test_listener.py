@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from syncserver.feed.listener import Listener
+from syncserver.feed.listener import CHANNEL, Listener
+from syncserver.storage import notes
 from tests.harness import Urls
 
 END = """
@@ -23,7 +24,9 @@ class Ears:
     def __init__(self, url: str) -> None:
         self.rung: asyncio.Queue[str] = asyncio.Queue()
         self.standing = asyncio.Semaphore(0)
-        self.listener = Listener(url, ring=self.rung.put_nowait, listening=self.standing.release)
+        self.noted: asyncio.Queue[str] = asyncio.Queue()
+        rings = {CHANNEL: self.rung.put_nowait, notes.CHANNEL: self.noted.put_nowait}
+        self.listener = Listener(url, rings=rings, listening=self.standing.release)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -48,6 +51,22 @@ async def test_a_write_of_any_writer_rings_with_its_owner(database: Urls):
         for owner in ("user:ada", "user:eve", "user:ada"):
             await write(database.owner, WRITE, owner)
             assert await ears.rung.get() == owner
+
+
+async def test_doorbells_of_each_channel_are_told_apart(database: Urls):
+    ears = Ears(database.server)
+    async with ears.listening():
+        for owner in ("user:ada", "user:eve"):
+            await write(
+                database.owner, "SELECT pg_notify('syncserver_notes', %s), pg_notify('others', '')", f"7 {owner}"
+            )
+            await write(database.owner, WRITE, owner)
+        assert [await ears.noted.get(), await ears.noted.get()] == ["7 user:ada", "7 user:eve"]
+        assert [await ears.rung.get(), await ears.rung.get()] == ["user:ada", "user:eve"]
+    async with await ears.listener._connected() as connection:
+        await write(database.owner, "SELECT pg_notify('syncserver_notes', '8 user:ada')")
+        await ears.listener._ask(connection)
+        assert ears.noted.get_nowait() == "8 user:ada"
 
 
 async def test_doorbells_come_in_order_and_each_is_heard(database: Urls):

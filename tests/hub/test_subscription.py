@@ -5,7 +5,7 @@ import pytest
 
 from syncserver.core.change import Page
 from syncserver.hub.news import News
-from syncserver.hub.subscription import Standing, Subscription
+from syncserver.hub.subscription import Doorbell, Standing, Subscription
 
 
 def news(since: int, until: int) -> News:
@@ -80,3 +80,20 @@ def test_an_end_wakes_the_connection_and_says_whether_to_fetch_again():
     assert (client.subscription.standing, client.subscription.refetch, client.woken) == (Standing.ENDED, "epoch", 1)
     client.subscription.end()
     assert client.subscription.refetch is None
+
+
+def test_a_doorbell_is_woken_by_news_and_takes_none_of_it():
+    woken = list[int]()
+    bell = Doorbell("user:ada", lambda: woken.append(1))
+    bell.offset = 5
+    for standing, page, expected in (
+        (Standing.CATCHING_UP, news(5, 6), Standing.CATCHING_UP),
+        (Standing.LIVE, news(4, 5), Standing.LIVE),
+        (Standing.LIVE, news(5, 6), Standing.CATCHING_UP),
+        (Standing.LIVE, news(9, 10), Standing.CATCHING_UP),
+        (Standing.ENDED, news(5, 6), Standing.ENDED),
+    ):
+        bell.standing = standing
+        bell.offer(page)
+        assert (bell.standing, bell.offset) == (expected, 5)
+    assert len(woken) == 2

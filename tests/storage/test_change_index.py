@@ -1,5 +1,6 @@
 """The SQL functions and triggers, by plain SQL: what reaches the log, with which stamp, and what is refused."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.harness import Urls
+from tests.harness import Urls, until_locked_out
 
 ADA, BEN = "user:ada", "user:ben"
 STAMP = datetime(2026, 3, 1, 8, 15, tzinfo=UTC)
@@ -17,7 +18,7 @@ SHELVES = """
 CREATE TABLE shelves (
   owner text NOT NULL, id {kind} NOT NULL, name text, last_accessed timestamptz, visits int,
   device_id text, updated_at timestamptz NOT NULL, PRIMARY KEY (owner, id));
-SELECT sync_track_v1('shelves', 'shelves', 'id', '{{last_accessed,visits}}')
+SELECT sync_track_v2('shelves', 'shelves', 'id', '{{last_accessed,visits}}')
 """
 
 
@@ -244,22 +245,22 @@ def test_a_table_of_another_name_needing_quotes_can_be_tracked(sql):
     sql.execute("""
         CREATE TABLE "Reading List" (owner text, "The Key" text, device_id text, updated_at timestamptz NOT NULL,
           PRIMARY KEY (owner, "The Key"));
-        SELECT sync_track_v1('"Reading List"', 'reading''list', 'The Key');
+        SELECT sync_track_v2('"Reading List"', 'reading''list', 'The Key');
         INSERT INTO "Reading List" VALUES ('user:ada', 'moby')
     """)
     assert log(sql) == [("moby", 1, "put")]
-    sql.execute("""SELECT sync_untrack_v1('"Reading List"', 'reading''list')""")
+    sql.execute("""SELECT sync_untrack_v2('"Reading List"', 'reading''list')""")
 
 
 def test_a_table_that_is_untracked_writes_to_no_log_and_can_be_tracked_again(sql):
     put(sql)
-    sql.execute("SELECT sync_untrack_v1('reading_progress', 'progress')")
+    sql.execute("SELECT sync_untrack_v2('reading_progress', 'progress')")
     sql.execute("UPDATE reading_progress SET percentage = 0.5")
     sql.execute("INSERT INTO reading_progress (owner, publication_id, updated_at) VALUES ('user:ada', 'b', now())")
     assert log(sql) == [("moby", 1, "put")]
     left = sql.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'sync_capture%'").fetchall()
     assert left == []
-    sql.execute("SELECT sync_track_v1('reading_progress', 'progress', 'publication_id')")
+    sql.execute("SELECT sync_track_v2('reading_progress', 'progress', 'publication_id')")
     put(sql, percentage=0.6)
     assert log(sql) == [("moby", 2, "put")]
 
@@ -276,31 +277,60 @@ def test_a_tombstone_can_be_given_the_stamp_and_device_of_its_mutation(sql):
     sql.execute("DELETE FROM reading_progress")
     with sql.transaction():
         as_owners(sql, BEN, ADA)
-        sql.execute("SELECT sync_removed_v1(%s, 'progress', 'moby', %s, 'phone')", [ADA, STAMP])
+        sql.execute("SELECT sync_removed_v2(%s, 'progress', 'moby', %s, 'phone')", [ADA, STAMP])
     assert (log(sql), entry(sql)) == ([("moby", 3, "remove")], ("remove", STAMP, "phone"))
 
 
+_NOT_OURS, _NOT_THERE = errors.InsufficientPrivilege, errors.SerializationFailure
+
+
 @pytest.mark.parametrize(
-    ("named", "key"), [([], "gone"), ([BEN], "gone"), ([ADA], "moby"), ([ADA], "never"), ([ADA, BEN], "Gone")]
+    ("named", "key", "error"),
+    [
+        ([], "gone", _NOT_OURS),
+        ([BEN], "gone", _NOT_OURS),
+        ([ADA], "moby", _NOT_THERE),
+        ([ADA], "never", _NOT_THERE),
+        ([ADA, BEN], "Gone", _NOT_THERE),
+    ],
 )
-def test_only_tombstones_of_the_owners_named_may_be_given_a_stamp(sql, named, key):
+def test_only_tombstones_of_the_owners_named_may_be_given_a_stamp(sql, named, key, error):
     put(sql)
     put(sql, key="gone")
     sql.execute("DELETE FROM reading_progress WHERE publication_id = 'gone'")
     before = log(sql)
-    with pytest.raises(errors.NoDataFound), sql.transaction():  # noqa: PT012 - the transaction is what raises
+    with pytest.raises(error), sql.transaction():  # noqa: PT012 - the transaction is what raises
         as_owners(sql, *named)
-        sql.execute("SELECT sync_removed_v1(%s, 'progress', %s, %s, 'phone')", [ADA, key, STAMP])
+        sql.execute("SELECT sync_removed_v2(%s, 'progress', %s, %s, 'phone')", [ADA, key, STAMP])
     assert log(sql) == before
 
 
 def test_no_owner_named_at_all_is_no_owner(sql):
     put(sql)
     sql.execute("DELETE FROM reading_progress")
-    with pytest.raises(errors.NoDataFound):
-        sql.execute("SELECT sync_removed_v1(%s, 'progress', 'moby', %s, 'phone')", [ADA, STAMP])
-    with pytest.raises(errors.NoDataFound):
-        sql.execute("SELECT sync_removed_v1(NULL, 'progress', 'moby', %s, 'phone')", [STAMP])
+    with pytest.raises(errors.InsufficientPrivilege):
+        sql.execute("SELECT sync_removed_v2(%s, 'progress', 'moby', %s, 'phone')", [ADA, STAMP])
+    with pytest.raises(errors.InsufficientPrivilege):
+        sql.execute("SELECT sync_removed_v2(NULL, 'progress', 'moby', %s, 'phone')", [STAMP])
+
+
+async def test_a_removal_that_waits_for_the_row_to_come_back_does_not_remove_it(sql, database: Urls):
+    put(sql)
+    sql.execute("DELETE FROM reading_progress")
+
+    def removed_again() -> None:
+        with psycopg.connect(database.owner) as door:
+            as_owners(door, ADA)
+            door.execute("SELECT sync_removed_v2(%s, 'progress', 'moby', %s, 'phone')", [ADA, STAMP])
+
+    with psycopg.connect(database.owner) as other:
+        put(other)
+        door = asyncio.create_task(asyncio.to_thread(removed_again))
+        await asyncio.to_thread(until_locked_out, sql, "%sync_removed%")
+        other.commit()
+        with pytest.raises(errors.SerializationFailure):
+            await door
+    assert log(sql)[-1] == ("moby", 3, "put")
 
 
 # -- doorbells ---------------------------------------------------------------

@@ -81,6 +81,22 @@ async def test_a_page_that_is_exactly_full_is_the_last_one(server, catalog, sql)
     assert (page.until, page.more) == (2, False)
 
 
+async def test_a_page_of_large_rows_ends_early_and_one_row_always_fits(server, catalog, sql, monkeypatch):
+    monkeypatch.setattr(changes, "PAGE_BYTES", 10_000)
+    for number, size in enumerate([100, 3000, 3000, 4000, 60_000, 100]):
+        sql.execute(
+            "INSERT INTO reading_progress (owner, publication_id, locator) VALUES (%s, %s, %s)",
+            [ADA, str(number), orjson.dumps({"href": "x" * size}).decode()],
+        )
+    sizes, after, more = [], 0, True
+    while more:
+        page = await read(server, catalog, after)
+        sizes.append(keys(page))
+        after, more = page.until, page.more
+    assert sizes == [["0", "1", "2"], ["3"], ["4"], ["5"]]
+    assert after == 6
+
+
 async def test_a_page_of_one_resource_still_reaches_the_head(server, catalog, sql):
     put(sql, "a")
     page = await read(server, catalog, resources=["another"])
@@ -193,6 +209,15 @@ async def test_a_change_names_the_mutation_that_made_it_until_somebody_else_writ
 
 
 # -- heads, entries, removals ------------------------------------------------
+
+
+async def test_a_change_shows_the_stamp_that_was_claimed_where_it_got_another(server: Database, catalog, sql):
+    put(sql, "a", "b")
+    async with server.transaction([ADA]) as connection:
+        for offset, claimed_at in ((1, STAMP), (2, None)):
+            name = (ADA, "c", str(uuid4()))
+            await mutations.record(connection, [mutations.Answer(name, offset, {"status": "applied"}, claimed_at)])
+    assert [change.claimed_at for change in (await read(server, catalog)).changes] == [STAMP, None]
 
 
 async def test_heads_are_of_the_owners_asked_that_have_a_log(server: Database, sql):

@@ -220,7 +220,7 @@ def shelves(sql: psycopg.Connection, progress: Resource) -> Resource:
     sql.execute("""
         CREATE TABLE shelves (owner text, id bigint, status text, device_id text, updated_at timestamptz NOT NULL,
           PRIMARY KEY (owner, id));
-        SELECT sync_track_v1('shelves', 'shelves', 'id'), sync_isolate_v1('shelves');
+        SELECT sync_track_v2('shelves', 'shelves', 'id'), sync_isolate_v1('shelves');
         GRANT SELECT, INSERT, UPDATE, DELETE ON shelves TO syncserver_app
     """)
     table = sa.Table(

@@ -23,7 +23,7 @@ SELECT 'relation', relkind::text || ' ' || relname, relrowsecurity::text || relf
 UNION ALL SELECT 'column', attrelid::regclass::text || '.' || attname,
     format_type(atttypid, atttypmod) || attnotnull::text || coalesce(pg_get_expr(adbin, adrelid), '')
   FROM pg_attribute JOIN pg_class c ON c.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-  WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
+  WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
 UNION ALL SELECT 'constraint', conrelid::regclass::text || '.' || conname, pg_get_constraintdef(oid)
   FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)
@@ -134,7 +134,7 @@ async def test_an_owner_that_is_no_superuser_can_migrate_and_the_server_can_writ
             await connection.execute(sa.text("UPDATE reading_progress SET percentage = 0.5, updated_at = now()"))
             await connection.execute(sa.text("DELETE FROM reading_progress"))
             await connection.execute(
-                sa.text("SELECT sync_removed_v1('user:ada', 'progress', 'moby', now(), 'phone'), sync_epoch_v1()")
+                sa.text("SELECT sync_removed_v2('user:ada', 'progress', 'moby', now(), 'phone'), sync_epoch_v1()")
             )
             found = await connection.execute(sa.text('SELECT owner, key, "offset", op, device_id FROM changes'))
             assert [tuple(row) for row in found] == [("user:ada", "moby", 4, "remove", "phone")]

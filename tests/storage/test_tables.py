@@ -41,15 +41,24 @@ def test_every_table_with_an_owner_has_forced_row_level_security_and_a_policy_fo
 ):
     found = sql.execute("""
         SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
-               array(SELECT polcmd::text FROM pg_policy WHERE polrelid = c.oid ORDER BY 1),
+               array(SELECT polcmd::text FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'owners_%' ORDER BY 1),
                (SELECT bool_and(polpermissive) FROM pg_policy WHERE polrelid = c.oid)
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'owner'
         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY 1
     """).fetchall()
     synced = {resource.table.name for resource in catalog.values()}
-    assert {row[0] for row in found} == synced | {"channels", "changes", "conflicts", "mutations"}
+    kept = {"changes", "conflicts", "mutations", "temporary_keys", "tickets", "presences", "notes"}
+    assert {row[0] for row in found} == synced | {"channels"} | kept
     for name, enabled, forced, commands, permissive in found:
         assert (enabled, forced, commands, permissive) == (True, True, ["a", "d", "r", "w"], True), name
+
+
+def test_only_upkeep_is_let_past_the_owners_and_only_as_the_tables_owner(sql: psycopg.Connection):
+    found = sql.execute("""
+        SELECT p.polname, p.polcmd::text, p.polroles = ARRAY[c.relowner]
+        FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE p.polname NOT LIKE 'owners_%'
+    """).fetchall()
+    assert set(found) == {("upkeep_select", "r", True), ("upkeep_delete", "d", True)}
 
 
 def test_no_view_shows_what_the_policies_hide(sql: psycopg.Connection):
@@ -65,5 +74,5 @@ def test_what_runs_with_its_makers_rights_has_a_fixed_search_path_and_is_not_eve
                EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0)
         FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef ORDER BY 1
     """).fetchall()
-    assert ("sync_removed_v1", True, False) in found
+    assert ("sync_removed_v2", True, False) in found
     assert [name for name, fixed, everybody in found if not fixed or everybody] == []

@@ -1,84 +1,11 @@
 """The socket as a client sees it: raw frames against a real server, good ones and every kind of bad one."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
-from uuid import uuid4
-
 import orjson
 import pytest
-import websockets
-from websockets.asyncio.client import ClientConnection
 
 from syncserver.core import clock
 from tests.harness import Live, Serving, token
-
-HELLO: dict[str, Any] = {
-    "type": "hello",
-    "device": {"id": "phone"},
-    "client_id": "c1",
-    "sent_at": "2026-11-22T08:15:00.000000Z",
-    "protocol": [1, 1],
-}
-
-
-class Socket:
-    """A raw connection that speaks JSON."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self.raw = connection
-
-    async def say(self, frame: Any) -> None:
-        await self.raw.send(orjson.dumps(frame).decode())
-
-    async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
-            frame: dict[str, Any] = orjson.loads(await self.raw.recv())
-            return frame
-
-    async def hear_until(self, kind: str) -> dict[str, Any]:
-        while (frame := await self.hear())["type"] != kind:
-            pass
-        return frame
-
-    async def closed(self) -> int | None:
-        """The code that the server closes with; what it says before is passed over."""
-        with contextlib.suppress(websockets.ConnectionClosed):
-            while True:
-                await self.hear()
-        return self.raw.close_code
-
-
-@contextlib.asynccontextmanager
-async def raw(live: Live) -> AsyncIterator[Socket]:
-    async with websockets.connect(live.socket_url, subprotocols=[websockets.Subprotocol("syncserver.v1")]) as socket:
-        yield Socket(socket)
-
-
-@contextlib.asynccontextmanager
-async def greeted(live: Live, user: str = "ada", **hello: Any) -> AsyncIterator[Socket]:
-    async with raw(live) as socket:
-        await socket.say({**HELLO, "client_id": str(uuid4()), "token": token(user), **hello})
-        assert (await socket.hear())["type"] == "welcome"
-        yield socket
-
-
-def put(key: str = "moby-dick", **more: Any) -> dict[str, Any]:
-    mutation = {
-        "mutation_id": str(uuid4()),
-        "resource": "progress",
-        "key": key,
-        "op": "put",
-        "data": {"percentage": 0.5},
-    }
-    return {**mutation, **more}
-
-
-async def pushed(socket: Socket, *mutations: Any) -> list[dict[str, Any]]:
-    await socket.say({"type": "push", "mutations": list(mutations)})
-    acks: list[dict[str, Any]] = (await socket.hear_until("ack"))["acks"]
-    return acks
+from tests.transports.sockets import HELLO, greeted, pushed, put, raw
 
 
 async def test_hello_is_answered_with_the_time_and_the_limits(live: Live):
@@ -176,7 +103,7 @@ async def test_a_newer_connection_of_the_same_client_replaces_the_older(live: Li
 async def test_a_stopping_server_says_goodbye_with_a_time_to_come_back(serving: Serving):
     async with serving() as live, greeted(live) as socket:
         live.parts.house.draining = False
-        await live.parts.house.drain(5, 1)
+        await live.parts.house.drain(0, 5)
         goodbye = await socket.hear_until("goodbye")
         assert goodbye["code"] == 1012
         assert 0 < goodbye["retry_after_s"] <= 2

@@ -1,0 +1,131 @@
+"""What a mutation waits for: others that had to work before (`after`), and keys behind temporary names.
+
+`Known` is what one transaction knows of both, from the ledger and from its own batch. A mutation that names one which
+was rejected is rejected too; one that names what nobody here has seen is deferred: its order was lost on the way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.core import temporaries
+from syncserver.core.errors import DependencyFailed, DependencyUnknown
+from syncserver.core.values import Temporary as TemporaryKey
+from syncserver.engine.decide import Ack, Item, Refused, understood
+from syncserver.storage import mutations, temporary
+from syncserver.storage.mutations import Name
+from syncserver.storage.temporary import Became, Temporary
+
+
+@dataclass
+class Known:
+    """Answers by mutation, and keys by temporary name (None: its row was refused). `became`: what is to be kept."""
+
+    answers: dict[Name, Ack]
+    keys: dict[Temporary, str | None]
+    became: dict[Temporary, Became] = field(default_factory=dict)
+    _used: dict[Name, frozenset[str]] = field(default_factory=dict)
+    _makers: dict[Temporary, Name] = field(default_factory=dict)
+
+    @classmethod
+    async def read(cls, connection: AsyncConnection, items: Sequence[Item | Refused]) -> "Known":
+        """What the ledger says of these items and of what they name."""
+        names = {item.name for item in items} | {name for item in items for name in _after(item)}
+        wanted = {name for item in items for name in _temporaries(item)}
+        return cls(await mutations.first(connection, sorted(names)), await temporary.keys(connection, wanted))
+
+    def resolve(self, item: Item) -> Item:
+        """The item with its keys known; raises DependencyFailed, DependencyUnknown, Invalid or TooLarge."""
+        for name in _after(item):
+            self._worked(name)
+        key = self._key(item) if not item.key else item.key
+        self._used[item.name] = _names(item)
+        wanted = temporaries.named(item.mutation.data)
+        if not wanted:
+            return replace(item, key=key)
+        keys = {name: self._behind(_of(item, name)) for name in wanted}
+        mutation = item.mutation.model_copy(update={"data": temporaries.replaced(item.mutation.data, keys)})
+        return understood(replace(item, key=key, mutation=mutation))
+
+    def refused(self, item: Item | Refused) -> None:
+        """The item was rejected: if it was to make a key, what refers to that has to be told."""
+        name = item.temporary if isinstance(item, Refused) else _makes(item)
+        if name is None:
+            return
+        place = _of(item, name)
+        if self.keys.get(place) is None or self._makers.get(place) == item.name:
+            self._keep(Became(place, item.resource.name if isinstance(item, Item) else "", None))
+
+    def id_map(self, item: Item) -> dict[str, str]:
+        """What the names in this item, as it was sent, became."""
+        found = {name: self.keys.get(_of(item, name)) for name in self._used.get(item.name, ())}
+        return {name: key for name, key in found.items() if key is not None}
+
+    def _worked(self, name: Name) -> None:
+        ack = self.answers.get(name)
+        if ack is None or ack["status"] == "deferred":
+            raise DependencyUnknown("What it has to come after is not here yet: send that first, then this again.")
+        if ack["status"] == "rejected":
+            raise DependencyFailed("What it has to come after was rejected.")
+
+    def _key(self, item: Item) -> str:
+        """The key behind the item's own temporary name; a put makes it if there is none."""
+        name = item.mutation.key
+        if not isinstance(name, TemporaryKey):
+            raise TypeError(type(name))
+        place = _of(item, name.temp)
+        if item.mutation.op == "put" and self.keys.get(place) is None and item.resource.make_key is not None:
+            self._keep(Became(place, item.resource.name, item.resource.make_key()))
+            self._makers[place] = item.name
+        return self._behind(place)
+
+    def _behind(self, place: Temporary) -> str:
+        if place not in self.keys:
+            raise DependencyUnknown("It uses a temporary name that is not known yet: send that first, then this again.")
+        key = self.keys[place]
+        if key is None:
+            raise DependencyFailed("It uses a temporary name whose row was rejected.")
+        return key
+
+    def _keep(self, became: Became) -> None:
+        self.keys[became.temporary] = became.key
+        self.became[became.temporary] = became
+
+
+def segments(items: Sequence[Item]) -> list[list[Item]]:
+    """The items in order, cut before each one that may wait for something before it."""
+    found: list[list[Item]] = []
+    for item in items:
+        waits = item.mutation.after or temporaries.named(item.mutation.data) or (not item.key and _makes(item) is None)
+        if not found or waits:
+            found.append([])
+        found[-1].append(item)
+    return found
+
+
+def _after(item: Item | Refused) -> list[Name]:
+    if isinstance(item, Refused):
+        return []
+    return [(item.sender.owner, item.sender.client_id, mutation_id) for mutation_id in item.mutation.after]
+
+
+def _temporaries(item: Item | Refused) -> list[Temporary]:
+    if isinstance(item, Refused):
+        return [_of(item, item.temporary)] if item.temporary is not None else []
+    return [_of(item, name) for name in _names(item)]
+
+
+def _names(item: Item) -> frozenset[str]:
+    key = item.mutation.key
+    own = frozenset([key.temp]) if isinstance(key, TemporaryKey) else frozenset[str]()
+    return own | temporaries.named(item.mutation.data)
+
+
+def _makes(item: Item) -> str | None:
+    key = item.mutation.key
+    return key.temp if isinstance(key, TemporaryKey) and item.mutation.op == "put" else None
+
+
+def _of(item: Item | Refused, name: str) -> Temporary:
+    return (item.sender.owner, item.sender.client_id, name)

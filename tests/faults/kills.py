@@ -1,0 +1,77 @@
+"""Where a server kills itself with SIGKILL: around a write transaction's commit, and around its answers.
+
+`before`: all is written, nothing committed. `between`: committed, nobody answered. `after`: a push has its answers,
+and a moment later, about when they leave.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.engine.decide import Ack, Sender
+from syncserver.engine.push import Push
+from syncserver.storage.database import Database
+
+Point = Literal["before", "between", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """At which point of which transaction or push (1 is the first); `later_s` is how long after it, for `after`."""
+
+    point: Point
+    nth: int = 1
+    later_s: float = 0.0
+
+    def order(self) -> dict[str, Any]:
+        """The same, to be sent to the process that starts the server."""
+        return asdict(self)
+
+
+def planned(kill: Kill) -> None:
+    """From now on this process dies as planned."""
+    if kill.point == "after":
+        _after_answers(kill)
+    else:
+        _around_commits(kill)
+
+
+def _around_commits(kill: Kill) -> None:
+    transaction, written = Database.transaction, 0
+
+    @asynccontextmanager
+    async def deadly(self: Database, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
+        nonlocal written
+        async with transaction(self, owners, queue=queue) as connection:
+            yield connection
+            written += queue
+            if queue and written == kill.nth and kill.point == "before":
+                _die()
+        if queue and written == kill.nth:
+            _die()
+
+    Database.transaction = deadly  # type: ignore[method-assign] # this process is a server made to die
+
+
+def _after_answers(kill: Kill) -> None:
+    push, answered = Push.push, 0
+
+    async def deadly(self: Push, sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> list[Ack]:
+        nonlocal answered
+        acks = await push(self, sender, proposed)
+        answered += 1
+        if answered == kill.nth:
+            asyncio.get_running_loop().call_later(kill.later_s, _die)
+        return acks
+
+    Push.push = deadly  # type: ignore[method-assign] # this process is a server made to die
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,69 @@
+"""Faults put into the change index and its read door on purpose: an oracle that does not see them is worth nothing."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.core.change import Page
+from syncserver.storage import changes
+from syncserver.storage.database import Database
+from syncserver.storage.resource import Catalog
+
+Read = Callable[..., Awaitable[dict[str, Page]]]
+
+FLOOR_STAYS = """
+CREATE FUNCTION mutant_floor() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  new.floor := old.floor;
+  RETURN new;
+END $$;
+CREATE TRIGGER mutant_floor BEFORE UPDATE ON channels FOR EACH ROW EXECUTE FUNCTION mutant_floor();
+"""
+"""Tombstones go, but the floor does not rise over them."""
+
+MOVE_LEAVES_NOTHING = """
+DO $$
+DECLARE
+  v_whole text := (
+    SELECT pg_get_functiondef(tgfoid) FROM pg_trigger
+    WHERE tgname = 'sync_capture' AND tgrelid = 'reading_progress'::regclass
+  );
+  v_mutant text := replace(v_whole, 'new.owner <> old.owner OR ', '');
+BEGIN
+  IF v_mutant = v_whole THEN
+    RAISE EXCEPTION 'the trigger is written differently now: write this mutant anew';
+  END IF;
+  EXECUTE v_mutant;
+END $$;
+"""
+"""A row that changes owner is put into the new owner's log, and never taken out of the old one's."""
+
+
+@asynccontextmanager
+async def two_snapshots(server_url: str) -> AsyncIterator[Read]:
+    """A read door that takes the entries from one snapshot and the head from the next."""
+    later = Database(server_url, connections=8)
+
+    async def since(
+        connection: AsyncConnection,
+        catalog: Catalog,
+        after: Mapping[str, int],
+        resources: Sequence[str] | None = None,
+        limit: int = changes.PAGE_ROWS,
+    ) -> dict[str, Page]:
+        pages = await _since(connection, catalog, after, resources, limit)
+        async with later.transaction(list(after)) as second:
+            heads = await changes.heads(second, list(after))
+        return {owner: _under(page, heads.get(owner, 0)) for owner, page in pages.items()}
+
+    yield since
+    await later.close()
+
+
+_since = changes.since  # the run puts the mutant in its place
+
+
+def _under(page: Page, head: int) -> Page:
+    return replace(page, head=head, until=page.until if page.more else max(head, page.since))
