@@ -38,6 +38,17 @@ format: $(READY) ## Put the code in order
 simulate: $(READY) ## 200 readers for 60 s against a live server; fails if anything is lost, repeated, out of order or different
 	@$(BIN)/python tests/bench/readers.py $(ARGS)
 
+soak: $(READY) ## 30 minutes of the same with PostgreSQL killed, links cut and clients stalled; fails if anything grows, too
+	@$(BIN)/python tests/bench/readers.py --seconds 1800 --faults $(ARGS)
+
+prove: $(READY) ## The proofs of docs/reliability.md in their long form, one after the other (about an hour and a half)
+	$(BIN)/python tests/oracle/database.py --commits 25000 --comparisons 80000
+	$(BIN)/python tests/oracle/control.py
+	$(BIN)/python tests/oracle/clocks.py --rounds 300
+	$(BIN)/python tests/faults/exactly_once.py --kills 500
+	$(BIN)/python tests/faults/wire.py --runs 200 --clients 50
+	SYNCSERVER_PROVE=1 $(BIN)/python -m pytest tests/e2e/test_client_machine.py tests/oracle/test_mutants.py tests/faults/test_mutants.py --timeout 3600
+
 bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
 
@@ -52,4 +63,4 @@ clean: ## Remove the environment and caches, never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help serve test check format simulate bench migrate lock clean
+.PHONY: help serve test check format simulate soak prove bench migrate lock clean

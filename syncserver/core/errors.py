@@ -70,15 +70,6 @@ class HelloTimeout(SyncError):
     retry = True
 
 
-class SlowReader(SyncError):
-    """The client did not read what was sent to it."""
-
-    code = "slow_reader"
-    title = "Nothing was read for too long"
-    close = 4002
-    retry = True
-
-
 class NotFound(SyncError):
     """No such row, or not this actor's: the two are not told apart."""
 

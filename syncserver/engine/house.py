@@ -37,6 +37,8 @@ class Goodbye(Protocol):
 class Guest:
     """Somebody who is here for a while: a socket (it has a `sender`), a stream or a long-poll.
 
+    `listens_for`: the id of the device that a stream is for, if it said so.
+
     `offer` queues a frame without waiting, and answers False where there is no room or no way to send it.
     """
 
@@ -45,7 +47,13 @@ class Guest:
     offer: Callable[[bytes], bool]
     sender: Sender | None = None
     app: str | None = None
+    listens_for: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
+
+    @property
+    def device_id(self) -> str | None:
+        """The device that hears what is said here, if it is known."""
+        return self.sender.device.id if self.sender is not None else self.listens_for
 
 
 Verb = Callable[[Guest, Any], Awaitable[bytes | None]]

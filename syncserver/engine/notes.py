@@ -121,10 +121,13 @@ class Notes:
         """To all of its owner, or to its device; never back to where it came from. Who has no room, misses it."""
         frame = note.body.encode()
         for guest in self._of(note.owner):
-            if guest.sender is None or guest.id == note.connection:
-                continue
-            if note.device_id in {None, guest.sender.device.id}:
+            if guest.id != note.connection and _is_for(note, guest):
                 guest.offer(frame)
+
+
+def _is_for(note: Note, guest: Guest) -> bool:
+    """What is for all devices reaches sockets; what is for one, its streams too."""
+    return guest.sender is not None if note.device_id is None else note.device_id == guest.device_id
 
 
 def _answer(batch: Sequence[_Waiting], error: Unavailable | None) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,10 @@ BATCH = 200
 _TRIES = 8
 _PAUSE_S = 0.02
 _AWAY = Unavailable("The database does not answer; nothing was changed, send it again.")
+
+
+Client = tuple[str, str]
+"""Owner and client id: whose mutations keep their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,13 @@ class Push:
                 _answer_all(taken, [deferred(waiting.item, _AWAY) for waiting in taken])
                 raise
             _answer_all(taken, answers)
+            self._put_off(_put_off(answers, [waiting.item for waiting in taken]))
+
+    def _put_off(self, clients: Collection[Client]) -> None:
+        """Defer what these clients sent behind a mutation that was deferred: it must not overtake that."""
+        for waiting in [waiting for waiting in self._queue if _client(waiting.item) in clients]:
+            self._queue.remove(waiting)
+            _answer_all([waiting], [deferred(waiting.item, _AWAY)])
 
     async def _commit(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """The answers to a batch, whatever happens."""
@@ -107,7 +118,7 @@ class Push:
     async def _one_by_one(self, items: Sequence[Item | Refused], refusal: RefusedError) -> list[Ack]:
         """The answers where the database refused something: the guilty one is rejected, and its ledger says so."""
         if len(items) > 1:
-            return [(await self._commit([item]))[0] for item in items]
+            return await self._each(items)
         [item] = items
         log.warning("the database refused a mutation (SQLSTATE %s)", refusal)
         if isinstance(item, Refused):
@@ -115,6 +126,14 @@ class Push:
         error = Invalid("The database refused these values.")
         made = item.mutation.key.temp if isinstance(item.mutation.key, TemporaryKey) else None
         return await self._commit([Refused(item.sender, item.mutation.mutation_id, error, made)])
+
+    async def _each(self, items: Sequence[Item | Refused]) -> list[Ack]:
+        """The answers to a batch, one commit each."""
+        acks: list[Ack] = []
+        for item in items:
+            behind = _client(item) in _put_off(acks, items)
+            acks.append(deferred(item, _AWAY) if behind else (await self._commit([item]))[0])
+        return acks
 
     async def _tried(self, items: Sequence[Item | Refused]) -> list[Ack]:
         contention = None
@@ -133,8 +152,7 @@ class Push:
         async with self._database.transaction({item.sender.owner for item in items}, queue=True) as connection:
             known = await Known.read(connection, items)
             before = frozenset(known.answers)
-            fresh = {item.name: item for item in reversed(items) if item.name not in before}
-            answers = await batch.judge(connection, list(reversed(fresh.values())), known)
+            answers = await batch.judge(connection, _fresh(items, before), known)
             if answers:
                 await mutations.record(connection, answers)
             if known.became:
@@ -142,10 +160,28 @@ class Push:
         return _in_order(items, before, known.answers)
 
 
+def _client(item: Item | Refused) -> Client:
+    return (item.sender.owner, item.sender.client_id)
+
+
+def _put_off(acks: Sequence[Ack], items: Sequence[Item | Refused]) -> set[Client]:
+    """The clients of which something was deferred over an outage."""
+    return {_client(item) for ack, item in zip(acks, items, strict=False) if ack.get("code") == Unavailable.code}
+
+
 def _answer_all(taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
     for waiting, answer in zip(taken, answers, strict=True):
         if not waiting.answer.done():  # whoever asked may be gone
             waiting.answer.set_result(answer)
+
+
+def _fresh(items: Sequence[Item | Refused], before: frozenset[Name]) -> list[Item | Refused]:
+    """The items that were never answered, each once, in the order in which they first came."""
+    first: dict[Name, Item | Refused] = {}
+    for item in items:
+        if item.name not in before:
+            first.setdefault(item.name, item)
+    return list(first.values())
 
 
 def _in_order(items: Sequence[Item | Refused], before: frozenset[Name], answers: Mapping[Name, Ack]) -> list[Ack]:

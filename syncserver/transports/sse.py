@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from syncserver.core import encode, frames
+from syncserver.core import encode, frames, values
 from syncserver.core.actor import Actor
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Refetch, Unauthorised, Unavailable
@@ -52,13 +52,16 @@ def event(frame: bytes) -> bytes:
 class Stream(Response):
     """An answer that goes on until the client leaves, its token ends, the server drains, or it has to fetch again."""
 
-    def __init__(self, house: House, actor: Actor, wanted: Wanted, cursor: str | None) -> None:
+    def __init__(
+        self, house: House, actor: Actor, wanted: Wanted, cursor: str | None, device_id: str | None = None
+    ) -> None:
         super().__init__(None, 200, _HEADERS)
         del self.headers["content-length"]
         self._house = house
         self._actor = actor
         self._wanted = wanted
         self._cursor = cursor
+        self._device_id = device_id
 
     async def __call__(
         self,
@@ -79,7 +82,7 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _follow(self, out: Outgoing) -> None:
-        guest = Guest(self._actor.owner, out.goodbye, out.offer)
+        guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id)
         following = Following(self._house, guest.owner, out)
         term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, _EXPIRED, "the token has expired", 0))
         self._house.entered(guest)
@@ -132,16 +135,19 @@ async def stream(
     ticket: Annotated[
         str | None, Query(max_length=128, description="From POST /api/v1/tickets, where no header can be set.")
     ] = None,
+    device_id: Annotated[
+        values.Name | None, Query(description="The device that listens: it hears when a version that it wrote lost.")
+    ] = None,
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
     last_event_id: Annotated[
         str | None, Header(max_length=128, description="The id of the last event; wins over `cursor`.")
     ] = None,
 ) -> Response:
-    """Events `changes`, `ready`, `refetch` (it is the last: begin again without a cursor) and `goodbye`."""
+    """Events `changes`, `ready`, `conflict`, `refetch` (it is the last: begin again without a cursor) and `goodbye`."""
     house: House = request.app.state.house
     wanted = house.wanted(resources)
     actor = await _who(house, authorization, ticket)
-    return Stream(house, actor, wanted, last_event_id or cursor)
+    return Stream(house, actor, wanted, last_event_id or cursor, device_id)
 
 
 async def _who(house: House, authorization: str | None, ticket: str | None) -> Actor:

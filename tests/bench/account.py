@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from syncserver_client import Ack, Change, Row
 
 from syncserver.core import clock
-from tests.bench.fold import Judged, Story, difference, fold
+from tests.bench.fold import Judged, Placed, Story, difference, fold
 
 Rows = Mapping[str, Row]
 
@@ -45,17 +46,23 @@ class Heard:
 
 @dataclass(slots=True)
 class Ledger:
-    """All that is known of one reader. `heard` by device; `held` at the end by device, and by "server"."""
+    """All that is known of one reader. `heard` by device; `held` at the end by device, and by "server".
+
+    `placed`: what was written past the server, by key. `glimpsed`: rows that short-lived clients held.
+    """
 
     reader: str
     writes: list[Write] = field(default_factory=list)
     heard: dict[str, list[Heard]] = field(default_factory=dict)
     held: dict[str, Rows] = field(default_factory=dict)
+    placed: dict[str, list[Placed]] = field(default_factory=dict)
+    glimpsed: list[Row] = field(default_factory=list)
 
     @property
     def last(self) -> int:
-        """The newest offset that an ack told of."""
-        return max((Judged(w.device, w.sent, w.ack).at for w in self.writes if w.ack is not None), default=0)
+        """The newest offset that an ack told of, or that was placed."""
+        acked = [Judged(write.device, write.sent, write.ack).at for write in self.writes if write.ack is not None]
+        return max(chain(acked, (one.at for states in self.placed.values() for one in states)), default=0)
 
 
 @dataclass(slots=True)
@@ -121,7 +128,8 @@ class _Audit:
             rows[write.key].append(judged)
             if judged.accepted:
                 self._makers[judged.at] = write
-        self._stories = {key: fold(judged) for key, judged in rows.items()}
+        placed = self._ledger.placed
+        self._stories = {key: fold(rows.get(key, ()), placed.get(key, ())) for key in rows.keys() | placed.keys()}
         for key, story in self._stories.items():
             self._judge(key, story)
         self._numbered()
@@ -129,6 +137,8 @@ class _Audit:
             self._order(device, heard)
             self._cover(device, heard)
             self._delays(device, heard)
+        for row in self._ledger.glimpsed:
+            self._true("of a visitor", row)
         for holder, held in self._ledger.held.items():
             self._compare(holder, held)
 
@@ -157,7 +167,9 @@ class _Audit:
         report.stamp_error_s = max(report.stamp_error_s, stamp_error)
         report.resent += ack.status == "duplicate"
         report.superseded += not judged.accepted
-        report.overtaken += ack.row is not None and ack.row.device_id == write.device
+        if ack.row is not None and ack.row.device_id == write.device:
+            report.overtaken += 1
+            self._wrong(f"{write.key}: write {ack.mutation_id} was overtaken by a later one of its own device")
         report.doubled += write.doubled
         if write.doubled and not _same_answer(ack, write.again):
             report.verdicts += 1
@@ -189,19 +201,16 @@ class _Audit:
                 self._report.out_of_order += 1
                 self._wrong(f"{one.change.key}: device {device} heard offset {offset} after {max(seen)}")
             seen.add(offset)
-            self._true(device, one.change)
+            self._true(device, _as_row(one.change))
 
-    def _true(self, device: str, change: Change) -> None:
+    def _true(self, device: str, row: Row) -> None:
         """What came with an offset is the row's state at that offset."""
-        story = self._stories.get(change.key, Story())
-        state = story.states.get(change.offset)
-        row = Row(
-            change.resource, change.key, change.op, change.value, change.offset, change.updated_at, change.device_id
-        )
+        story = self._stories.get(row.key, Story())
+        state = story.states.get(row.offset)
         unlike = "no write made it" if state is None else difference(state, row)
         if unlike:
             self._report.differing += 1
-            self._wrong(f"{change.key}: device {device} heard offset {change.offset}: {unlike}")
+            self._wrong(f"{row.key}: device {device} heard offset {row.offset}: {unlike}")
 
     def _cover(self, device: str, heard: list[Heard]) -> None:
         """Each change reached the device, by itself or through a later one of its row."""
@@ -236,6 +245,10 @@ class _Audit:
             if unlike:
                 self._report.differing += 1
                 self._wrong(f"{key}: {holder} differs at the end: {unlike}")
+
+
+def _as_row(change: Change) -> Row:
+    return Row(change.resource, change.key, change.op, change.value, change.offset, change.updated_at, change.device_id)
 
 
 def _same_answer(first: Ack, second: Ack | None) -> bool:

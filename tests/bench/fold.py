@@ -48,6 +48,14 @@ class Judged:
         return self.ack.row.offset if self.ack.row is not None else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A state that a row was given past the server, by SQL."""
+
+    at: int
+    state: Version
+
+
 @dataclass(slots=True)
 class Story:
     """One row: its state at each of its offsets, and in words what the server decided otherwise."""
@@ -63,18 +71,30 @@ class Story:
         return self.states[max(self.states)] if self.states else None
 
 
-def fold(writes: Iterable[Judged]) -> Story:
-    """The story of one row from all its accepted and refused writes.
+def fold(writes: Iterable[Judged], placed: Iterable[Placed] = ()) -> Story:
+    """The story of one row from all its accepted and refused writes, and from what was placed in it.
 
     The order is that of offsets. Of the writes that left the row at the same offset one made it, and comes first:
-    the accepted one; else the refused one that still carried `furthest` on. The others were refused against it,
-    and change nothing, so their order does not matter.
+    the placed or the accepted one; else the refused one that still carried `furthest` on. The others were refused
+    against it, and change nothing, so their order does not matter.
     """
     story = Story()
-    for _, group in groupby(sorted(writes, key=attrgetter("at")), key=attrgetter("at")):
-        for write in sorted(group, key=lambda write: (not write.accepted, -_furthest(write))):
-            _judge(story, write)
+    events: list[Judged | Placed] = sorted([*placed, *writes], key=attrgetter("at"))
+    for at, group in groupby(events, key=attrgetter("at")):
+        for event in sorted(group, key=_turn):
+            if isinstance(event, Judged):
+                _judge(story, event)
+            elif at in story.states:
+                story.differing.append(f"offset {at} was given twice")
+            else:
+                story.states[at] = event.state
     return story
+
+
+def _turn(event: Judged | Placed) -> tuple[bool, bool, float]:
+    if isinstance(event, Placed):
+        return (False, False, 0.0)
+    return (True, not event.accepted, -_furthest(event))
 
 
 def _furthest(write: Judged) -> float:
@@ -124,7 +144,7 @@ def difference(expected: Version, row: Row | None) -> str | None:
     found: dict[str, object] = {name: row.value.get(name) for name in EMPTY}
     found |= {"offset": row.offset, "updated_at": row.updated_at, "device_id": row.device_id}
     wanted: dict[str, object] = {**(expected.fields or {}), "offset": expected.offset}
-    wanted |= {"updated_at": expected.updated_at, "device_id": expected.device_id}
+    wanted |= {"updated_at": expected.updated_at, "device_id": expected.device_id or None}
     return _unlike(sorted(wanted), wanted, found)
 
 

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 READY = re.compile(r"syncserver is ready on (http://\S+)")
 START_S, STOP_S = 60.0, 10.0
+WATCHED = Path(__file__).with_name("watched.py")
 
 
 class Failed(Exception):
@@ -30,23 +32,80 @@ class Place:
     stopped_s: float | None = None
 
 
-@asynccontextmanager
-async def launched() -> AsyncIterator[Place]:
-    """Start a server, and stop it as Ctrl-C would; Failed if either does not work."""
-    folder = _folder()
-    try:
-        with (folder / "log").open("w+") as log:
-            process = await _process(folder, log.fileno())
-            try:
-                place = Place(await _ready(process, folder), (folder / "secret").read_bytes().strip())
-                yield place
-            finally:
-                stopped_s = await _stopped(process)
-            place.stopped_s = stopped_s
-            if process.returncode != 0:
-                raise Failed(f"The server ended with {process.returncode}: {_last_words(folder)}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+class Launched:
+    """The process of a server on a data folder, which may be started more than once, on one port.
+
+    `watched`: it counts itself, into the file `samples`.
+    """
+
+    def __init__(self, folder: Path, log: int, *, watched: bool) -> None:
+        self.folder = folder
+        self.samples = folder / "samples"
+        self._log = log
+        self._watched = watched
+        self._process: asyncio.subprocess.Process | None = None
+        self.place: Place
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves now."""
+        if self._process is None:
+            raise Failed("not started")
+        return self._process.pid
+
+    async def start(self, port: int = 0) -> None:
+        """Return when it serves; Failed if that does not come."""
+        program = [str(WATCHED), str(self.samples)] if self._watched else ["-m", "syncserver"]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("SYNCSERVER_")}
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *program, "serve", "--port", str(port), "--data-dir", str(self.folder)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=self._log,
+            env=ours,
+            start_new_session=True,  # Ctrl-C is for the simulation, which ends the server when it has its account
+        )
+        url = await self._ready(self._process)
+        self.place = Place(url, (self.folder / "secret").read_bytes().strip())
+
+    async def restart(self) -> None:
+        """End it as an operator would, and start it again on the same port."""
+        await self.stop(signal.SIGTERM)
+        place = self.place
+        await self.start(urlsplit(place.url).port or 0)
+        self.place = place
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> float:
+        """Seconds until it was gone; Failed if it had to be killed, or ended badly."""
+        process, begun = self._process, time.monotonic()
+        if process is None:
+            return 0.0
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise Failed(f"The server did not stop within {STOP_S:.0f} s.") from None
+        if process.returncode != 0:
+            raise Failed(f"The server ended with {process.returncode}: {self._last_words()}")
+        return time.monotonic() - begun
+
+    async def _ready(self, process: asyncio.subprocess.Process) -> str:
+        if process.stdout is None:
+            raise Failed("no standard output")
+        try:
+            async with asyncio.timeout(START_S):
+                async for line in process.stdout:
+                    if found := READY.search(line.decode()):
+                        return found[1]
+        except TimeoutError:
+            pass
+        raise Failed(f"The server did not start: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return " / ".join((self.folder / "log").read_text().splitlines()[-5:])
 
 
 def _folder() -> Path:
@@ -55,44 +114,25 @@ def _folder() -> Path:
     return folder
 
 
-async def _process(folder: Path, log: int) -> asyncio.subprocess.Process:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("SYNCSERVER_")}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "syncserver", "serve", "--port", "0", "--data-dir", str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        env=ours,
-        start_new_session=True,  # Ctrl-C is for the simulation, which ends the server when it has its account
-    )
-
-
-async def _ready(process: asyncio.subprocess.Process, folder: Path) -> str:
-    if process.stdout is None:
-        raise Failed("no standard output")
+@asynccontextmanager
+async def running(*, watched: bool = False) -> AsyncIterator[Launched]:
+    """Start a server, and stop it as Ctrl-C would; Failed if either does not work."""
+    folder = _folder()
     try:
-        async with asyncio.timeout(START_S):
-            async for line in process.stdout:
-                if found := READY.search(line.decode()):
-                    return found[1]
-    except TimeoutError:
-        pass
-    raise Failed(f"The server did not start: {_last_words(folder)}")
+        with (folder / "log").open("w+") as log:
+            server = Launched(folder, log.fileno(), watched=watched)
+            try:
+                await server.start()
+                yield server
+            finally:
+                stopped_s = await server.stop()
+            server.place.stopped_s = stopped_s
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _stopped(process: asyncio.subprocess.Process) -> float:
-    """Seconds until it was gone; Failed if it had to be killed."""
-    begun = time.monotonic()
-    if process.returncode is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        async with asyncio.timeout(STOP_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise Failed(f"The server did not stop within {STOP_S:.0f} s.") from None
-    return time.monotonic() - begun
-
-
-def _last_words(folder: Path) -> str:
-    return " / ".join((folder / "log").read_text().splitlines()[-5:])
+@asynccontextmanager
+async def launched() -> AsyncIterator[Place]:
+    """Where a server runs, as long as this is open."""
+    async with running() as server:
+        yield server.place

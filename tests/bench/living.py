@@ -5,11 +5,13 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from urllib.parse import urlsplit
 
 import orjson
 import syncserver_client
 from syncserver_client import Client, Rejected, State, SyncError
+from syncserver_client.settings import TRANSPORTS
 
 from tests.bench.account import Heard, Ledger, Write
 from tests.bench.population import Book, Device, Reader, Session, Step, Walk
@@ -17,6 +19,8 @@ from tests.bench.tunnel import Tunnel
 
 RESOURCE = "progress"
 BACKOFF_MOST_S = 5.0  # of the clients: a run is short, and a device that is back should not wait for half of it
+SOCKETLESS_SHARE = 0.3  # of the devices, where networks fail
+SOCKETLESS = (("stream",), ("long-poll",), ("poll",))
 PATIENCE_S = 3600.0  # an app without a network waits; what is unanswered at the end shows in the account
 
 
@@ -38,7 +42,7 @@ class Pace:
 class LiveDevice:
     """A device, its client and, if it travels, a network that can be cut."""
 
-    def __init__(self, device: Device, ledger: Ledger, url: str, token: str) -> None:
+    def __init__(self, device: Device, ledger: Ledger, url: str, token: str, *, cuttable: bool = False) -> None:
         self.device = device
         self.away = self.wrote_away = False
         self.pages: dict[str, float] = {}  # how far each book is, as far as this device knows
@@ -47,7 +51,8 @@ class LiveDevice:
         self.counting = True
         self._ledger = ledger
         self._heard = ledger.heard.setdefault(device.id, [])
-        self._url, self._token = url, token
+        self._transports = transports(Random(f"{device.id}:transports")) if cuttable else TRANSPORTS
+        self._url, self._token, self._cuttable = url, token, cuttable or device.travels
         self._tunnel: Tunnel | None = None
         self._client: Client | None = None
         self._live_since: float | None = None
@@ -66,7 +71,7 @@ class LiveDevice:
     async def open(self) -> None:
         """Connect, follow everything, and wait until the first `ready`."""
         url = self._url
-        if self.device.travels:
+        if self._cuttable:
             parts = urlsplit(url)
             self._tunnel = Tunnel(parts.hostname or "127.0.0.1", parts.port or 80)
             await self._tunnel.open()
@@ -78,6 +83,8 @@ class LiveDevice:
             timeout_s=PATIENCE_S,
             backoff_most_s=BACKOFF_MOST_S,
             retry_socket_s=BACKOFF_MOST_S,
+            optimistic=False,  # what it shows is what the server said, and nothing else
+            transports=self._transports,
             now=lambda: datetime.now(UTC) + self.device.clock_error,
         )
         self._client.open()
@@ -111,6 +118,25 @@ class LiveDevice:
             self.away = False
             self._tunnel.mend()
             self.client.network_changed()
+
+    @property
+    def network(self) -> Tunnel:
+        """What can be cut and held, once open."""
+        if self._tunnel is None:
+            raise RuntimeError("its network cannot fail")
+        return self._tunnel
+
+    def outage(self) -> None:
+        """Nobody has a network; this device did not move."""
+        if self._tunnel is not None:
+            self._cut = True
+            self._live_since = None
+            self._tunnel.cut()
+
+    def outage_over(self) -> None:
+        """There is a network again, unless the device is away; nothing tells it."""
+        if self._tunnel is not None and not self.away:
+            self._tunnel.mend()
 
     def flap(self) -> None:
         """Lose the socket when the server next says something, and that with it; have a network again at once."""
@@ -187,6 +213,11 @@ class LiveDevice:
         task.add_done_callback(tasks.discard)
 
 
+def transports(rng: Random) -> tuple[str, ...]:
+    """What a client may use: mostly everything, else one of the ways that need no socket."""
+    return rng.choice(SOCKETLESS) if rng.random() < SOCKETLESS_SHARE else TRANSPORTS
+
+
 async def _until_closed(work: Coroutine[None, None, None]) -> None:
     with suppress(SyncError):  # the client ended; what it left undone shows in the account
         await work
@@ -195,11 +226,13 @@ async def _until_closed(work: Coroutine[None, None, None]) -> None:
 class LiveReader:
     """One reader with all devices."""
 
-    def __init__(self, reader: Reader, url: str, token: str) -> None:
+    def __init__(self, reader: Reader, url: str, token: str, *, cuttable: bool = False) -> None:
         self.reader = reader
         self.token = token
         self.ledger = Ledger(reader.name)
-        self.devices = {device.id: LiveDevice(device, self.ledger, url, token) for device in reader.devices}
+        self.devices = {
+            device.id: LiveDevice(device, self.ledger, url, token, cuttable=cuttable) for device in reader.devices
+        }
         self._walk = Walk(reader)
 
     async def open(self) -> None:

@@ -11,18 +11,22 @@ from uuid import uuid4
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-STAY_S = 7.0
+STAY_S, AGAIN_S = 7.0, 0.3
 
 
 @dataclass(slots=True)
 class Check:
-    """The law of `changes` frames, pure: each begins at the own cursor, offsets only grow, none comes twice."""
+    """The law of `changes` frames, pure: each begins at the own cursor, offsets only grow, none comes twice.
+
+    `forgiving`: the server may say that something is away, and goodbye.
+    """
 
     name: str
     cursor: str | None = None
+    forgiving: bool = False
     last: int = 0
     rows: int = 0
     gaps: int = 0
@@ -44,6 +48,8 @@ class Check:
                 if self.cursor not in (None, frame["cursor"]):
                     self._gap(f"ready names {frame['cursor']}, the cursor was {self.cursor}")
                 self.cursor = frame["cursor"]
+            case "error" | "goodbye" if self.forgiving:
+                pass
             case "error" | "refetch" | "goodbye":
                 self._gap(f"an unexpected frame: {frame}")
 
@@ -64,10 +70,10 @@ class Check:
 
 
 class Observer:
-    """Follows one reader until closed; `reached` waits for an offset."""
+    """Follows one reader until closed; `reached` waits for an offset. `forgiving`: it comes back when it was closed."""
 
-    def __init__(self, url: str, reader: str, token: str) -> None:
-        self.check = Check(reader)
+    def __init__(self, url: str, reader: str, token: str, *, forgiving: bool = False) -> None:
+        self.check = Check(reader, forgiving=forgiving)
         self._url = f"ws{url.removeprefix('http')}/api/v1/socket"
         self._token = token
         self._moved = asyncio.Event()
@@ -95,24 +101,19 @@ class Observer:
 
     async def _run(self) -> None:
         while True:
-            async with connect(
-                self._url, subprotocols=[Subprotocol("syncserver.v1")], ping_interval=None, close_timeout=0.5
-            ) as socket:
-                await self._greet(socket)
-                await self._stay(socket)
+            try:
+                await self._follow()
+            except (OSError, EOFError, TimeoutError, WebSocketException):
+                if not self.check.forgiving:
+                    raise
+                await asyncio.sleep(AGAIN_S)
 
-    async def _greet(self, socket: ClientConnection) -> None:
-        hello = {
-            "type": "hello",
-            "token": self._token,
-            "device": {"id": "observer"},
-            "client_id": str(uuid4()),
-            "sent_at": datetime.now(UTC).isoformat(),
-            "protocol": [1, 1],
-        }
-        await socket.send(orjson.dumps(hello), text=True)
-        subscribe = {"type": "subscribe", "resources": None, "cursor": self.check.cursor}
-        await socket.send(orjson.dumps(subscribe), text=True)
+    async def _follow(self) -> None:
+        async with connect(
+            self._url, subprotocols=[Subprotocol("syncserver.v1")], ping_interval=None, close_timeout=0.5
+        ) as socket:
+            await greet(socket, self._token, self.check.cursor)
+            await self._stay(socket)
 
     async def _stay(self, socket: ClientConnection) -> None:
         try:
@@ -123,5 +124,20 @@ class Observer:
         except TimeoutError:
             return
         except ConnectionClosed as closed:
-            self.check.wrong.append(f"{self.check.name} on the wire: the server closed: {closed}")
+            if not self.check.forgiving:
+                self.check.wrong.append(f"{self.check.name} on the wire: the server closed: {closed}")
             raise
+
+
+async def greet(socket: ClientConnection, token: str, cursor: str | None) -> None:
+    """Say hello, and ask for everything after the cursor (None: everything)."""
+    hello = {
+        "type": "hello",
+        "token": token,
+        "device": {"id": "observer"},
+        "client_id": str(uuid4()),
+        "sent_at": datetime.now(UTC).isoformat(),
+        "protocol": [1, 1],
+    }
+    await socket.send(orjson.dumps(hello), text=True)
+    await socket.send(orjson.dumps({"type": "subscribe", "resources": None, "cursor": cursor}), text=True)

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
+from typing import Protocol
 
 import httpx
 from syncserver_client import Row
@@ -18,7 +19,7 @@ from tests.bench.living import RESOURCE, LiveReader, Pace
 from tests.bench.observer import Observer
 from tests.bench.population import population
 
-QUIET_S = 60.0
+QUIET_S, QUIET_AFTER_TROUBLE_S = 60.0, 180.0
 OBSERVED = 5  # one reader in so many has an observer on the wire
 AT_ONCE = 16  # readers that open, or are asked for, together
 TTL = timedelta(hours=12)
@@ -32,6 +33,13 @@ class Plan:
     seconds: float
     seed: int
     speed: float
+
+
+class Trouble(Protocol):
+    """What makes trouble while the readers read."""
+
+    def during(self, readers: Sequence[LiveReader]) -> AbstractAsyncContextManager[None]:
+        """Open as long as they read."""
 
 
 @dataclass(slots=True)
@@ -54,19 +62,22 @@ class Outcome:
 
 
 class Simulation:
-    """A population on one server. `over` ends the reading early."""
+    """A population on one server, with some `trouble` or none. `over` ends the reading early."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    def __init__(self, plan: Plan, place: Place, trouble: Trouble | None = None) -> None:
         now = datetime.now(UTC)
         self.over = asyncio.Event()
         self._plan = plan
         self._place = place
+        self._trouble = trouble
+        harsh = trouble is not None
         self.readers = [
-            LiveReader(reader, place.url, tokens.mint(place.secret, reader.name, now, TTL))
+            LiveReader(reader, place.url, tokens.mint(place.secret, reader.name, now, TTL), cuttable=harsh)
             for reader in population(plan.readers, plan.seed, now, f"-{token_hex(4)}")
         ]
         self._observers = {
-            one.reader.name: Observer(place.url, one.reader.name, one.token) for one in self.readers[::OBSERVED]
+            one.reader.name: Observer(place.url, one.reader.name, one.token, forgiving=harsh)
+            for one in self.readers[::OBSERVED]
         }
 
     @property
@@ -80,7 +91,8 @@ class Simulation:
         async with self._opened():
             phase("reading")
             begun, cpu = time.monotonic(), time.process_time()
-            await self._read()
+            async with self._trouble.during(self.readers) if self._trouble else nullcontext():
+                await self._read()
             seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
             phase("waiting for quiet")
             late = await self._quiet()
@@ -115,11 +127,12 @@ class Simulation:
     async def _quiet(self) -> list[str]:
         """Wait until nothing is under way; in words the readers that did not come to rest in time."""
         waits = {one.reader.name: asyncio.create_task(self._at_rest(one)) for one in self.readers}
-        _, pending = await asyncio.wait(waits.values(), timeout=QUIET_S)
+        within_s = QUIET_S if self._trouble is None else QUIET_AFTER_TROUBLE_S
+        _, pending = await asyncio.wait(waits.values(), timeout=within_s)
         for task in pending:
             task.cancel()
         await asyncio.gather(*waits.values(), return_exceptions=True)
-        late = [f"{name}: not at rest after {QUIET_S:.0f} s" for name, task in waits.items() if task.cancelled()]
+        late = [f"{name}: not at rest after {within_s:.0f} s" for name, task in waits.items() if task.cancelled()]
         ended = {name: task.exception() for name, task in waits.items() if not task.cancelled()}
         return late + [f"{name}: {error!r}" for name, error in ended.items() if error is not None]
 

@@ -10,8 +10,9 @@ from typing import Any
 from syncserver_client import Ack, Change, Row
 
 from syncserver.core import clock
+from syncserver.core.resolver import Version
 from tests.bench.account import Heard, Ledger, Report, Write, audit
-from tests.bench.fold import EMPTY, Judged, fold
+from tests.bench.fold import EMPTY, Judged, Placed, fold
 from tests.bench.launched import launched
 from tests.bench.observer import Check
 from tests.bench.population import DWELL_MOST_S, Book, Walk, clock_error, population
@@ -164,6 +165,28 @@ def test_a_server_that_let_the_older_write_win_is_found_out():
     assert len(story.differing) == 1
 
 
+def test_a_state_that_was_placed_by_sql_is_what_later_writes_are_judged_against():
+    placed = Version({**EMPTY, "percentage": 0.5, "furthest": 0.5, "position": "psql-1"}, stamp(30), "", 2)
+    story = fold(
+        [
+            Judged("a", sent(0.2, 20), applied(1)),
+            Judged("a", sent(0.3, 40, base=2), applied(3)),
+            Judged("b", sent(0.1, 10), Ack("m", "superseded", row=row(2, 0.5, 30, "", 0.5), conflict_id="c")),
+        ],
+        [Placed(2, placed)],
+    )
+    assert story.differing == []
+    assert story.states[2] == placed
+    assert story.final is not None
+    assert story.final.fields == {**EMPTY, "percentage": 0.3, "furthest": 0.5}
+
+
+def test_an_offset_that_sql_and_a_device_both_took_is_found_out():
+    placed = Version({**EMPTY, "percentage": 0.5, "furthest": 0.5}, stamp(30), "", 1)
+    story = fold([Judged("a", sent(0.2, 20), applied(1))], [Placed(1, placed)])
+    assert len(story.differing) > 0
+
+
 # -- the account ------------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +258,32 @@ def test_an_offset_that_no_write_took_differs():
     assert "differing" in faults(audit([books]))
 
 
+def placed(offset: int, percentage: float) -> Placed:
+    fields = {**EMPTY, "percentage": percentage, "furthest": percentage}
+    return Placed(offset, Version(fields, stamp(offset), "", offset))
+
+
+def test_a_placed_change_is_due_to_every_device():
+    books = ledger()
+    books.placed = {"new": [placed(3, 0.4)]}
+    assert books.last == 3
+    assert faults(audit([books]))["lost"] == 2
+    state = replace(row(3, 0.4, 3, "", 0.4), key="new", device_id=None)
+    for device in ("a", "b"):
+        books.heard[device].append(Heard(Change.of(state, NOW), at=110.0, live_since=None))
+        books.held[device] = {**books.held[device], "new": state}
+    books.held["server"] = books.held["a"]
+    assert audit([books]).good
+
+
+def test_what_a_visitor_held_must_have_been_the_state_of_its_offset():
+    books = ledger()
+    books.glimpsed = [row(1, 0.1, 1, "a", 0.1), row(2, 0.2, 2, "a", 0.2)]
+    assert audit([books]).good
+    books.glimpsed = [row(1, 0.2, 1, "a", 0.2)]
+    assert faults(audit([books])) == {"differing": 1}
+
+
 def test_a_write_without_answer_or_refused_is_a_fault():
     books = ledger()
     books.writes.append(Write("a", "new", 103.0, stamp(3), timed=True))
@@ -256,6 +305,15 @@ def test_what_goes_wrong_on_the_wire_is_seen():
     check.take({"type": "changes", "from": "e.c.0", "to": "e.c.2", "rows": [{"offset": 2}, {"offset": 1}]})
     check.take({"type": "changes", "from": "e.c.3", "to": "e.c.4", "rows": [{"offset": 2}]})
     assert (check.out_of_order, check.gaps, check.repeated) == (1, 1, 1)
+
+
+def test_in_a_soak_the_server_may_say_that_something_is_away_but_never_ask_for_a_refetch():
+    check = Check("ada", forgiving=True)
+    check.take({"type": "error", "code": "unavailable"})
+    check.take({"type": "goodbye", "code": 1012})
+    assert check.gaps == 0
+    check.take({"type": "refetch", "reason": "epoch"})
+    assert check.gaps == 1
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------

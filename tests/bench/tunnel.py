@@ -1,8 +1,11 @@
-"""One device's network: a TCP relay to the server that can be cut, as abruptly as a tunnel cuts a train's."""
+"""One device's network: a TCP relay to the server that can be cut, as abruptly as a tunnel cuts a train's, or stall."""
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
+
+Way = Literal["device", "server"]
+"""Whose bytes."""
 
 
 class Tunnel:
@@ -16,6 +19,7 @@ class Tunnel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
         self._tripped: Callable[[], None] | None = None
+        self._held: frozenset[Way] = frozenset()
 
     async def open(self) -> None:
         """Listen on a free port."""
@@ -32,6 +36,16 @@ class Tunnel:
     def mend(self) -> None:
         """The network is there again."""
         self.there = True
+
+    def hold(self, *ways: Way) -> None:
+        """Read nothing that comes from there, so that its sender has to wait, until `flow`; new connections too."""
+        self._held = frozenset(ways)
+        for side in tuple(self._sides):
+            self._as_held(side)
+
+    def flow(self) -> None:
+        """What was held goes on."""
+        self.hold()
 
     def trip(self, then: Callable[[], None]) -> None:
         """Instead of passing on what the server says next, call `then`, which cuts."""
@@ -54,6 +68,7 @@ class Tunnel:
     def joined(self, side: "_Side") -> None:
         """A connection began: at the device's end it still needs its other half."""
         self._sides.add(side)
+        self._as_held(side)
         if side.other is None:
             task = asyncio.create_task(self._reach(side))
             self._tasks.add(task)
@@ -62,6 +77,12 @@ class Tunnel:
     def left(self, side: "_Side") -> None:
         """A connection ended."""
         self._sides.discard(side)
+
+    def _as_held(self, side: "_Side") -> None:
+        if side.way in self._held:
+            side.wait("held")
+        else:
+            side.go_on("held")
 
     async def _reach(self, near: "_Side") -> None:
         if not self.there:
@@ -77,7 +98,7 @@ class Tunnel:
             far.transport.abort()
             near.transport.abort()
         else:
-            near.transport.resume_reading()
+            near.go_on("reached")
 
 
 class _Side(asyncio.Protocol):
@@ -85,27 +106,39 @@ class _Side(asyncio.Protocol):
 
     def __init__(self, tunnel: Tunnel, other: "_Side | None") -> None:
         self._tunnel = tunnel
-        self._of_server = other is not None
+        self.way: Way = "device" if other is None else "server"
         self.other = other
+        self._waits: set[str] = set()
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         if self.other is None:
-            self.transport.pause_reading()
+            self.wait("reached")
         self._tunnel.joined(self)
 
+    def wait(self, why: str) -> None:
+        """Read no more, until every reason for that is gone."""
+        self._waits.add(why)
+        self.transport.pause_reading()
+
+    def go_on(self, why: str) -> None:
+        """One reason is gone."""
+        self._waits.discard(why)
+        if not self._waits:
+            self.transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
-        if self.other is not None and not (self._of_server and self._tunnel.swallows()):
+        if self.other is not None and not (self.way == "server" and self._tunnel.swallows()):
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
         if self.other is not None:
-            self.other.transport.pause_reading()
+            self.other.wait("full")
 
     def resume_writing(self) -> None:
         if self.other is not None:
-            self.other.transport.resume_reading()
+            self.other.go_on("full")
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._tunnel.left(self)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncserver.core.actor import Device
+from syncserver.core.errors import Unavailable
 from syncserver.core.resolver import ConflictResolver, Version
 from syncserver.engine.decide import Sender
 from syncserver.engine.push import Push
@@ -393,6 +394,14 @@ async def test_many_mutations_of_one_row_each_get_an_own_growing_offset(push: Pu
     assert stored(sql) == (0.29,)
 
 
+async def test_mutations_sent_again_in_the_same_push_keep_the_order_in_which_they_first_came(push: Push, sql):
+    first, second, third = (put(i / 10, at=i - 60) for i in range(3))
+    acks = await push.push(PHONE, [first, second, third, first, second])
+    assert [ack["status"] for ack in acks] == ["applied"] * 3 + ["duplicate"] * 2
+    assert [ack["offset"] for ack in acks] == [1, 2, 3, 1, 2]
+    assert stored(sql) == (0.2,)
+
+
 async def test_a_row_may_be_made_patched_removed_and_made_again_in_one_push(push: Push, sql):
     writes = [put(0.1, at=-9), patch({"series_id": "x"}, at=-8), remove(at=-7), patch({}, at=-6), put(0.2, at=-5)]
     acks = await push.push(PHONE, writes)
@@ -545,6 +554,45 @@ async def test_who_asked_and_left_is_written_all_the_same(server: Database, cata
 
 
 # -- away and in the way -----------------------------------------------------
+
+
+async def test_what_a_client_sent_behind_something_deferred_is_deferred_too(server, catalog, monkeypatch):
+    tried = 0
+    real = Push._transact
+
+    async def away_at_first(door: Push, items: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise Unavailable("away")
+        return await real(door, items)
+
+    monkeypatch.setattr(Push, "_transact", away_at_first)
+    writes = [put(i / 10, at=i - 60) for i in range(6)]
+    async with running(server, catalog, batch=2) as door:
+        phones, tablets = await asyncio.gather(door.push(PHONE, writes), door.push(TABLET, [put(key="other")]))
+        assert [ack["status"] for ack in (*phones, *tablets)] == ["deferred"] * 6 + ["applied"]
+        assert [ack["status"] for ack in await door.push(PHONE, writes)] == ["applied"] * 6
+
+
+async def test_one_of_a_refused_batch_that_is_deferred_holds_back_what_its_client_sent_behind(
+    server, catalog, sql, monkeypatch
+):
+    sql.execute("ALTER TABLE reading_progress ADD CONSTRAINT no_thirteen CHECK (position <> '13')")
+    real = Push._transact
+    alone = 0
+
+    async def away_once(door: Push, items: Any) -> Any:
+        nonlocal alone
+        alone += len(items) == 1
+        if len(items) == 1 and alone == 2:
+            raise Unavailable("away")
+        return await real(door, items)
+
+    monkeypatch.setattr(Push, "_transact", away_once)
+    async with running(server, catalog) as door:
+        acks = await door.push(PHONE, [put(key=key, data={"position": key}) for key in ("11", "12", "13", "14")])
+    assert [ack["status"] for ack in acks] == ["applied"] + ["deferred"] * 3
 
 
 async def test_while_the_database_is_away_everything_is_deferred(tmp_path, catalog: Catalog):

@@ -34,8 +34,8 @@ class Owner:
 class Device:
     """One device. `wrong` holds what it saw that must not be."""
 
-    def __init__(self, owner: Owner, name: str, port: int, seed: str, transports: Sequence[str]) -> None:
-        self.name = name
+    def __init__(self, owner: Owner, number: int, port: int, seed: str, transports: Sequence[str]) -> None:
+        self.name = name = f"d{number}"
         self.owner = owner
         self._dice = random.Random(seed)
         self._transports = transports
@@ -49,7 +49,7 @@ class Device:
         self._stamp = datetime.min.replace(tzinfo=UTC)
         self._calm = asyncio.Event()
         self._dwell: asyncio.Timeout | None = None
-        self.by = ""
+        self.by = transports[number // 2 % len(transports)]
         self.wrong: list[str] = []
         self.used: set[str] = set()
 
@@ -64,7 +64,6 @@ class Device:
     async def read(self) -> None:
         """Read by one transport after the other until cancelled, or until something is wrong."""
         while not self.wrong:
-            self.by = self._dice.choice(self._transports)
             self.used.add(self.by)
             try:
                 async with asyncio.timeout(None if self._link.patient else self._dice.uniform(0.3, 3.0)) as self._dwell:
@@ -78,6 +77,7 @@ class Device:
             if self._dice.random() < 0.03 and not self._link.patient:
                 self.replica.tell("forgets everything")
                 self.replica.forget()
+            self.by = self._dice.choice(self._transports)
             await asyncio.sleep(self._dice.uniform(0, 0.05))
 
     async def verify(self) -> None:

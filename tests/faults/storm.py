@@ -116,7 +116,7 @@ class Storm:
 
     def _device(self, number: int, port: int) -> Device:
         owner = self._owners[number % len(self._owners)]
-        device = Device(owner, f"d{number}", port, f"{self._plan.seed} {number}", self._plan.transports)
+        device = Device(owner, number, port, f"{self._plan.seed} {number}", self._plan.transports)
         device.outbox.progress = self._answered
         return device
 

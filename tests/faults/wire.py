@@ -59,12 +59,11 @@ async def one(plan: Plan) -> Report:
 
 async def _runs(options: argparse.Namespace) -> bool:
     begun, reports, errors = time.monotonic(), list[Report](), Counter[str]()
+    seeds = [options.only_seed] if options.only_seed is not None else range(options.seed, options.seed + options.runs)
     async with stage(options.mutant) as (postgres, server):
         found = await transports(server)
-        print(f"wire: {options.runs} runs of {options.clients} clients by {', '.join(found)}", flush=True)
-        for seed in (
-            [options.only_seed] if options.only_seed is not None else range(options.seed, options.seed + options.runs)
-        ):
+        print(f"wire: {len(seeds)} runs of {options.clients} clients by {', '.join(found)}", flush=True)
+        for seed in seeds:
             plan = Plan(
                 seed, options.clients, options.storm, within_s=options.within, transports=found, mutant=options.mutant
             )

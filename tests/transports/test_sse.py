@@ -277,3 +277,27 @@ def test_each_frame_of_the_server_is_named():
     for model in frames.SERVER_FRAMES:
         kind = model.model_fields["type"].default
         assert f"\nevent: {kind}\n" in "\n" + sse.event(b'{"type":"%s","x":"y"}' % kind.encode()).decode()
+
+
+async def test_a_stream_for_a_device_hears_when_its_version_lost_and_no_other_does(live: Live):
+    def put(device: str, at: str) -> dict[str, Any]:
+        mutation: dict[str, Any] = {"mutation_id": str(uuid4()), "resource": "progress", "key": "moby", "op": "put"}
+        mutation |= {"data": {"position": device}, "updated_at": f"2026-03-01T{at}:00Z"}
+        return {"device": {"id": device}, "client_id": device, "mutations": [mutation]}
+
+    async with (
+        client(live) as http,
+        streamed(live, device_id="phone") as phones,
+        streamed(live, device_id="laptop") as laptops,
+        streamed(live) as anybodys,
+    ):
+        await http.post("/push", json=put("tablet", "09:00"))
+        [ack] = (await http.post("/push", json=put("phone", "08:00"))).json()["acks"]
+        note = (await phones.until("conflict")).value
+        assert (note["conflict_id"], note["key"]) == (ack["conflict_id"], "moby")
+        await write(live, "after")
+        for events in (laptops, anybodys):
+            heard: list[Event] = []
+            while not heard or "after" not in str(heard[-1].value):
+                heard.append(await events.next())
+            assert {event.name for event in heard} <= {"changes", "ready"}

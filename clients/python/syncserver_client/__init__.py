@@ -1,29 +1,43 @@
-"""The Python client of syncserver: live changes, writes, resume, fallback.
+"""The Python client of syncserver: live changes, durable writes, resume, and a fallback for every network.
 
 async with connect("http://127.0.0.1:8000", token, device="phone") as client: ...
 """
 
+from syncserver_client.acks import AckWatch
 from syncserver_client.client import Client, connect
-from syncserver_client.errors import Closed, Fatal, Offline, Rejected, SyncError
-from syncserver_client.model import MIRRORED, Ack, Change, Mutation, Row, RowId, State
+from syncserver_client.company import Broadcast, Presence
+from syncserver_client.conflict import Conflict, ConflictNote, ConflictPage, Version
+from syncserver_client.errors import Closed, Fatal, Offline, Rejected, StoreRefused, SyncError
+from syncserver_client.model import MIRRORED, Change, Row, RowId, State
+from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.states import StateWatch
 from syncserver_client.subscription import Subscription
+from syncserver_client.watch import Watch
 
 __all__ = [
     "MIRRORED",
     "Ack",
+    "AckWatch",
+    "Broadcast",
     "Change",
     "Client",
     "Closed",
+    "Conflict",
+    "ConflictNote",
+    "ConflictPage",
     "Fatal",
     "Mutation",
     "Offline",
+    "Presence",
     "Rejected",
     "Row",
     "RowId",
     "State",
     "StateWatch",
+    "StoreRefused",
     "Subscription",
     "SyncError",
+    "Version",
+    "Watch",
     "connect",
 ]

@@ -25,7 +25,7 @@ class Clock:
         self.known = False
         self.offset = timedelta()
         self._least = self._most = timedelta()
-        self._last: datetime | None = None
+        self.last: datetime | None = None  # the greatest stamp given
 
     def synchronise(self, sent_at: datetime, received_at: datetime, server_time: datetime) -> None:
         """Learn from one question and answer: both stamps of this device (raw), and the server's between them.
@@ -47,7 +47,7 @@ class Clock:
     def stamp(self, raw: datetime) -> datetime:
         """The corrected stamp of the raw moment `raw`, greater than every stamp given before."""
         moment = raw + self.offset
-        if self._last is not None and moment <= self._last:
-            moment = self._last + TICK
-        self._last = moment
+        if self.last is not None and moment <= self.last:
+            moment = self.last + TICK
+        self.last = moment
         return moment

@@ -5,6 +5,7 @@ SyncError
 ├── Rejected     the server understood and said no; trying the same again cannot help
 ├── Fatal        the server wants this client to stay away; it has stopped
 ├── Closed       the client was closed
+├── StoreRefused the file that was named as store cannot be this client's
 └── Transient    one attempt failed; the client goes on by itself (apps do not meet it)
     └── SocketLost
 """
@@ -39,6 +40,10 @@ class Closed(SyncError):
 
     def __init__(self) -> None:
         super().__init__("closed", "the client is closed")
+
+
+class StoreRefused(SyncError):
+    """The store is another device's or server's (`other`), open elsewhere (`in_use`), or no store (`unreadable`)."""
 
 
 class Transient(SyncError):

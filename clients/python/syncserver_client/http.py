@@ -1,9 +1,10 @@
-"""The REST side: reading a row, polling for changes, pushing where no socket is live. One attempt a call."""
+"""Plain HTTP: rows, changes, streams, pushes where no socket is live, and what else the API has. One attempt a call."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,11 @@ import httpx
 
 from syncserver_client.clock import Clock
 from syncserver_client.errors import Fatal, Rejected, Transient
-from syncserver_client.model import Ack, Row
+from syncserver_client.model import Row
+from syncserver_client.mutation import Ack
 from syncserver_client.settings import Settings
 from syncserver_client.token import TokenSource
-from syncserver_client.wire import JsonObject, decode_object, parse_stamp
+from syncserver_client.wire import JsonObject, decode_object, encode, parse_stamp
 
 TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
@@ -63,25 +65,26 @@ class Http:
             return None
         return Row.from_rest(resource, key, _body(response))
 
-    async def changes(self, cursor: str | None) -> Page:
-        """One page of changes after `cursor` (None: everything); RefetchNeeded if the server lost that place."""
-        params: dict[str, str] = {"wait": "0", "limit": str(self._settings.poll_limit)}
+    async def changes(self, cursor: str | None, wait_s: int = 0) -> Page:
+        """One page of changes after `cursor` (None: everything); RefetchNeeded if the server lost that place.
+
+        `wait_s`: how long the server may wait for news before it says that there are none.
+        """
+        params = {"wait": str(wait_s), "limit": str(self._settings.poll_limit), **self._place(cursor)}
         headers: dict[str, str] = {}
-        if self._settings.resources is not None:
-            params["resources"] = ",".join(self._settings.resources)
-        if cursor is not None:
-            params["cursor"] = cursor
+        if cursor is not None and not wait_s:
             headers["If-None-Match"] = f'"{cursor}"'
         sent_at = self._clock.raw()
-        response = await self._request("GET", "/changes", params=params, headers=headers)
+        timeout_s = wait_s + self._settings.hello_timeout_s if wait_s else self._settings.http_timeout_s
+        response = await self._request("GET", "/changes", params=params, headers=headers, timeout=timeout_s)
         if response.status_code == HTTPStatus.GONE:
             raise RefetchNeeded
         if response.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            if not self._clock.known:
+            if not self._clock.known and not wait_s:
                 self._clock.synchronise(sent_at, self._clock.raw(), _date(response) or self._clock.raw())
             return Page((), response.headers.get("Sync-Cursor") or cursor or "", more=False, server_time=None)
         page = _page(_body(response))
-        if page.server_time is not None:
+        if page.server_time is not None and not wait_s:
             self._clock.synchronise(sent_at, self._clock.raw(), page.server_time)
         return page
 
@@ -93,6 +96,48 @@ class Http:
             raise Transient("bad_frame", "the server answered a push without acks")
         return [Ack.from_wire(ack) for ack in acks]
 
+    async def ask(self, method: str, path: str, params: dict[str, str], body: JsonObject | None = None) -> JsonObject:
+        """Another question of the API: its answer, {} for none; RefetchNeeded for 410, Rejected for another refusal."""
+        content = {} if body is None else {"content": encode(body), "headers": {"Content-Type": "application/json"}}
+        response = await self._request(method, path, params=params, **content)
+        if response.status_code == HTTPStatus.GONE:
+            raise RefetchNeeded
+        return _body(response) if response.status_code != HTTPStatus.NO_CONTENT else {}
+
+    async def stream(self, cursor: str | None) -> httpx.Response:
+        """The answer whose body is the stream of events after `cursor`, not read yet; the caller closes it."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        silent = httpx.Timeout(self._settings.http_timeout_s, read=None)  # the reader has its own idea of silence
+        params = {**self._place(cursor), "device_id": self._settings.device}
+        response = await self._request(
+            "GET", "/changes/stream", params=params, headers=headers, timeout=silent, stream=True
+        )
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if response.status_code == HTTPStatus.OK and kind == "text/event-stream":
+            return response
+        try:
+            if response.status_code == HTTPStatus.GONE:
+                raise RefetchNeeded
+            raise Transient("refused", f"the stream was answered with {response.status_code}")
+        finally:
+            await response.aclose()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Around whatever makes httpx speak of this client's requests."""
+        before = _ours.set(True)
+        try:
+            yield
+        finally:
+            _ours.reset(before)
+
+    def _place(self, cursor: str | None) -> dict[str, str]:
+        """Of which resources, from where on."""
+        place = {} if cursor is None else {"cursor": cursor}
+        if self._settings.resources is not None:
+            place["resources"] = ",".join(self._settings.resources)
+        return place
+
     async def close(self) -> None:
         """Let go of idle connections."""
         if self._client is not None:
@@ -101,7 +146,10 @@ class Http:
     async def _request(self, method: str, path: str, **parts: Any) -> httpx.Response:
         response = await self._attempt(method, path, await self._token.current(), parts)
         if response.status_code == HTTPStatus.UNAUTHORIZED and self._token.renewable:
+            await response.aclose()
             response = await self._attempt(method, path, await self._token.fresh(), parts)
+        if response.status_code != HTTPStatus.OK:
+            await _read(response)
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             raise Fatal("unauthorised", "the server does not accept the token")
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in TRY_AGAIN:
@@ -110,15 +158,17 @@ class Http:
 
     async def _attempt(self, method: str, path: str, token: str, parts: dict[str, Any]) -> httpx.Response:
         headers = {**parts.get("headers", {}), "Authorization": f"Bearer {token}"}
-        url = self._settings.http_url + path
-        quiet = _ours.set(True)
-        try:
-            return await self._opened().request(method, url, **{**parts, "headers": headers})
-        except httpx.HTTPError as error:
-            # The exception's own text may hold the address, so only its kind is passed on.
-            raise Transient("unreachable", type(error).__name__) from error
-        finally:
-            _ours.reset(quiet)
+        asked = {name: value for name, value in parts.items() if name not in ("headers", "stream")}
+        with self.quiet():
+            try:
+                client = self._opened()
+                request = client.build_request(method, self._settings.http_url + path, headers=headers, **asked)
+                return await client.send(request, stream=parts.get("stream", False))
+            except httpx.ReadTimeout as error:
+                raise Transient("silent", "no answer came in time") from error
+            except httpx.HTTPError as error:
+                # The exception's own text may hold the address, so only its kind is passed on.
+                raise Transient("unreachable", type(error).__name__) from error
 
     def _opened(self) -> httpx.AsyncClient:
         """Made at first use: most clients live on their socket and never need the TLS set-up of this one."""
@@ -130,13 +180,21 @@ class Http:
         return self._client
 
 
+async def _read(response: httpx.Response) -> None:
+    """What a refusal says, where it came as a stream."""
+    try:
+        await response.aread()
+    except httpx.HTTPError as error:
+        raise Transient("unreachable", type(error).__name__) from error
+
+
 def _silence() -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(_not_ours)
 
 
 def _body(response: httpx.Response) -> JsonObject:
-    if response.status_code == HTTPStatus.OK:
+    if response.is_success:
         return decode_object(response.content)
     raise _refusal(response)
 

@@ -1,4 +1,4 @@
-"""The client's one loop: hold a socket; when two in a row cannot be had, poll, and look for a socket meanwhile.
+"""The client's one loop: keep in touch by the best transport that works, and look for a better one meanwhile.
 
 Every round ends with an error that says why, and the next one begins after a pause. Changes come out the same way
 whichever transport brought them, from the same cursor.
@@ -7,197 +7,182 @@ whichever transport brought them, from the same cursor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
-from syncserver_client.clock import Clock
-from syncserver_client.errors import Fatal, Rejected, SocketLost, Transient
-from syncserver_client.mirror import Mirror
-from syncserver_client.model import Ack, Change, State
-from syncserver_client.outbox import Outbox
-from syncserver_client.poll import Poller
-from syncserver_client.problems import Problems
-from syncserver_client.search import Search
-from syncserver_client.session import Session, Step
-from syncserver_client.settings import Settings
-from syncserver_client.socket import INVALID, LiveSocket
+from syncserver_client.by_poll import ByLongPoll, ByPoll
+from syncserver_client.by_socket import BySocket
+from syncserver_client.by_stream import ByStream
+from syncserver_client.errors import Transient
+from syncserver_client.ladder import Ladder, Next
+from syncserver_client.model import State
+from syncserver_client.search import REFUSED_FOR_LONG, Search
+from syncserver_client.settings import LONG_POLL, POLL, SOCKET, STREAM
+from syncserver_client.socket import LiveSocket
 from syncserver_client.states import States
-from syncserver_client.token import TokenSource
-from syncserver_client.wire import JsonObject, encode
+from syncserver_client.way import Parts, Way
 
-PATIENCE = 2  # sockets that fail in a row before polling begins
+WAYS: dict[str, Callable[[Parts], Way]] = {SOCKET: BySocket, STREAM: ByStream, LONG_POLL: ByLongPoll, POLL: ByPoll}
 
 
 class Link:
-    """Run `run` as a task; Fatal ends it. `socket` is the live one, None unless caught up."""
+    """Run `run` as a task; Fatal ends it. `up`: caught up, so that writes may go; `socket`: by this one, if any."""
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        token: TokenSource,
-        clock: Clock,
-        mirror: Mirror,
-        outbox: Outbox,
-        states: States,
-        poller: Poller,
-        problems: Problems,
-        publish: Callable[[Sequence[Change]], None],
-        answered: Callable[[Iterable[Ack]], None],
-    ) -> None:
-        self._settings = settings
-        self._token = token
-        self._clock = clock
-        self._mirror = mirror
-        self._outbox = outbox
+    def __init__(self, parts: Parts, states: States, changed: Callable[[], None] = lambda: None) -> None:
+        self._parts = replace(parts, up=self._caught_up)
         self._states = states
-        self._poller = poller
-        self._problems = problems
-        self._publish = publish
-        self._answered = answered
-        self._backoff = settings.backoff()
-        self._failures = 0
+        self._changed = changed  # called whenever `socket` is another
+        self._ladder = Ladder(parts.settings.transports)
+        self._backoff = parts.settings.backoff()
         self._wake = asyncio.Event()
-        self._hurry = False
+        self._hurry = self._look = self._anew = False
+        self._found: Way | None = None
+        self._lost = Transient("cut")  # why a better transport could not be had
+        self.up = False
         self.socket: LiveSocket | None = None
 
     def network_changed(self) -> None:
-        """Whatever is being waited for, try now."""
+        """Whatever is being waited for, try now; what seems to work, see whether it does."""
         self._hurry = True
+        self._wake.set()
+
+    def refetch(self) -> None:
+        """What is held is wrong: fetch it all again, by whichever transport."""
+        self._anew = True
         self._wake.set()
 
     async def run(self) -> None:
         """Keep in touch, for ever."""
-        found: LiveSocket | None = None
-        while True:
-            try:
-                await self._live(found or await self._open())
-            except Transient as lost:
-                found = await self._after(lost)
-
-    async def _open(self) -> LiveSocket:
-        return await LiveSocket.open(self._settings, self._token, self._clock)
-
-    async def _after(self, lost: Transient) -> LiveSocket | None:
-        """Wait for another try, or poll until a socket is found."""
-        self._hurry = False
-        self._wake.clear()
-        self._failures += 1
-        self._problems.report(lost.code, "the live connection failed")
-        if self._failures >= PATIENCE:
-            return await self._poll(lost)
-        self._states.become(State.CONNECTING)
-        await self._pause(self._backoff.next_s(lost.retry_after_s))
-        return None
-
-    async def _live(self, socket: LiveSocket) -> None:
-        """From subscribe until the socket ends, which is always an error."""
-        session = Session(self._mirror, self._clock, self._settings.resources)
         try:
-            await socket.send(encode(session.subscribe()))
             while True:
-                step = session.receive(await socket.receive())
-                await self._follow(step, session, socket)
-        except SocketLost as lost:
-            if lost.too_large:
-                self._outbox.too_large()
-            raise
+                try:
+                    await self._along(self._next_way())
+                except Transient as lost:
+                    await self._after(lost)
         finally:
+            if self._found is not None:
+                await self._found.close()
+
+    def _next_way(self) -> Way:
+        if self._anew:
+            self._anew = False
+            self._parts.mirror.refetch()
+        return self._found or WAYS[self._ladder.name](self._parts)
+
+    async def _along(self, way: Way) -> None:
+        """Use a transport until it is lost, or until another is to be used: a better one (`_found`), or a new one."""
+        search = Search(self._parts.settings, self._better, self._wake.set)
+        search.later(self._lost)
+        if self._look:
+            self._look = False
+            search.now()
+        work = asyncio.create_task(_used(way, opened=way is self._found))
+        work.add_done_callback(self._ended)
+        self._found = None
+        try:
+            while not work.done() and not self._anew:
+                if self._hurry:
+                    self._hurry = False
+                    self._look = not way.network_changed()
+                    if self._look:
+                        return  # to the same one, opened again
+                    search.now()
+                self._found = await self._interlude(search)
+                if self._found is not None:
+                    self._ladder.stand(self._found.name)
+                    return
+            if work.done():
+                work.result()
+        finally:
+            await self._leave(way, work, search)
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        self._wake.set()
+        if not work.cancelled():
+            work.exception()  # looked at, whether or not somebody is left to hear of it
+
+    async def _leave(self, way: Way, work: asyncio.Task[None], search: Search) -> None:
+        """After this nothing of it is left, whatever interrupts."""
+        self.up = False
+        if self.socket is not None:
             self.socket = None
-            self._outbox.cut()
-            await socket.close()
-
-    async def _follow(self, step: Step, session: Session, socket: LiveSocket) -> None:
-        """Do what a frame asks for."""
-        self._publish(step.changes)
-        self._answered(step.acks)
-        if step.error is not None:
-            self._problems.report(step.error[0], "the server reported an error")
-            socket.note(": ".join(step.error), step.retry_after_s)
-            if not session.caught_up:
-                raise await socket.end(step.error[0])
-        if step.goodbye is not None:
-            socket.note(None, step.retry_after_s)
-            raise socket.lost(step.goodbye)
-        if step.resubscribe:
-            await socket.send(encode(session.subscribe()))
-        if step.token_expiring:
-            await self._renew_token(socket)
-        if step.ready and self.socket is None:
-            self._caught_up(socket)
-
-    def _caught_up(self, socket: LiveSocket) -> None:
-        self._failures = -1  # the coming end of this one is not a socket that could not be had
-        self._backoff.reset()
-        self._problems.recovered()
-        self.socket = socket
-        self._states.become(State.LIVE)
-        self._outbox.cut()
-
-    async def _renew_token(self, socket: LiveSocket) -> None:
-        if not self._token.renewable:
-            return
-        # A failure is left to the close with 4001 that follows: the next connect asks again, and reports.
-        with suppress(Transient, TimeoutError):
-            async with asyncio.timeout(self._settings.hello_timeout_s):
-                auth: JsonObject = {"type": "auth", "token": await self._token.fresh()}
-            await socket.send(encode(auth))
-
-    async def _poll(self, lost: Transient) -> LiveSocket | None:
-        """Poll until a socket is had (then it), or until polling fails too (then None, after a pause)."""
-        search = Search(self._settings, self._open, self._wake.set)
-        search.later(lost)
+            self._changed()
+        self._parts.outbox.cut()
+        work.cancel()
         try:
-            while True:
-                self._publish(await self._poller.catch_up())
-                self._polled()
-                found = await self._interlude(search)
-                if found is not None:
-                    return found
-        except (Transient, Rejected) as failure:
-            if failure.code == INVALID:
-                raise Fatal(failure.code, failure.detail) from failure
-            self._problems.report(f"poll_{failure.code}", "polling failed too")
-            self._states.become(State.OFFLINE)
-            wish_s = failure.retry_after_s if isinstance(failure, Transient) else None
-            await self._pause(self._backoff.next_s(wish_s))
-            return None
-        finally:
+            await asyncio.wait({work})
             await search.stop()
+        finally:
+            await way.close()
 
-    def _polled(self) -> None:
-        if self._states.current is not State.POLLING:
-            self._problems.recovered()
-            self._outbox.cut()
-        self._backoff.reset()
-        self._states.become(State.POLLING)
-        self._outbox.stirred.set()
-
-    async def _interlude(self, search: Search) -> LiveSocket | None:
-        """Wait until the next poll; a socket, if one was found meanwhile."""
-        end = _monotonic() + self._settings.poll_interval_s
-        while (left := end - _monotonic()) > 0:
-            if self._hurry:
-                self._hurry = False
-                search.now()
+    async def _interlude(self, search: Search) -> Way | None:
+        """Wait until something happens; a better transport, if one was found."""
+        if self._ladder.better:
             search.begin_if_due()
-            await self._pause(min(left, search.due_in()))
+        await self._pause(search.due_in() if self._ladder.better else math.inf)
+        try:
+            return search.result()
+        except Transient as lost:
+            search.later(lost)
+            return None
+
+    async def _better(self) -> Way:
+        """The best transport above the one in use that can be opened; else why not."""
+        refusal = None
+        for name in self._ladder.better:
+            way = WAYS[name](self._parts)
             try:
-                found = search.result()
+                await way.open()
             except Transient as lost:
-                search.later(lost)
-                continue
-            if found is not None:
-                return found
-        return None
+                if refusal is None or lost.code not in REFUSED_FOR_LONG:
+                    refusal = lost
+            else:
+                return way
+        raise refusal or self._lost
+
+    async def _after(self, lost: Transient) -> None:
+        """A transport could not be had, or ended: go where the ladder says."""
+        self._wake.clear()
+        self._parts.problems.report(lost.code, "the connection failed")
+        if not self._ladder.better:
+            self._lost = lost
+        step = self._ladder.failed(lost.code)
+        if step is Next.DOWN:
+            return
+        if step is Next.REST:
+            self._states.become(State.OFFLINE)
+        elif self._states.current is not State.OFFLINE:
+            self._states.become(State.CONNECTING)
+        if not self._hurry:
+            await self._pause(self._backoff.next_s(lost.retry_after_s))
+        if self._hurry:
+            self._hurry = False
+            self._ladder.top()
+
+    def _caught_up(self, state: State, socket: LiveSocket | None) -> None:
+        """What a transport says when all is held: at first, and as often as it likes."""
+        self._ladder.worked()
+        self._backoff.reset()
+        if not self.up:
+            self.up = True
+            self._parts.problems.recovered()
+            self.socket = socket
+            self._states.become(state)
+            self._parts.outbox.cut()
+            self._changed()
+        self._parts.outbox.stirred.set()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; less if the network changed or a search ended."""
+        """Wait; less if something happens."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
                 await self._wake.wait()
         self._wake.clear()
 
 
-def _monotonic() -> float:
-    return asyncio.get_running_loop().time()
+async def _used(way: Way, *, opened: bool) -> None:
+    if not opened:
+        await way.open()
+    await way.run()

@@ -2,39 +2,93 @@
 
 Rows that arrive are held back until the server says that they are complete, then shown at once, so nobody sees
 a half state. The cursor moves with every page, shown or not, so that a cut in the middle resumes in the middle.
+What happens is told to a journal, which may keep it for the next run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from syncserver_client.model import Change, Row, RowId
 
 
-class Mirror:
-    """`rows`: what is shown. `cursor`: up to where rows arrived. `synced_at`: server time when all was shown."""
+@dataclass(slots=True)
+class Remembered:
+    """All that a mirror knows, as an earlier run left it."""
 
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Row] = {}
-        self.cursor: str | None = None
-        self.synced_at: datetime | None = None
-        self._removed: dict[RowId, int] = {}  # offsets of tombstones, so that a resent older put stays dead
-        self._acked: dict[RowId, int] = {}  # offsets of own writes whose change has not come back yet
-        self._held: dict[RowId, Row] = {}
-        self._refetching = False
+    rows: list[Row] = field(default_factory=list)
+    held: list[Row] = field(default_factory=list)
+    removed: dict[RowId, int] = field(default_factory=dict)
+    acked: dict[RowId, int] = field(default_factory=dict)
+    cursor: str | None = None
+    synced_at: datetime | None = None
+    refetching: bool = False
+
+
+class Journal(Protocol):
+    """Hears what happens to a mirror. The order of the calls matters; between two calls all is consistent."""
+
+    def held(self, rows: Sequence[Row], cursor: str) -> None:
+        """These rows wait to be shown, and the cursor moved to here."""
+
+    def showed(self, rows: Sequence[Row], synced_at: datetime | None, *, replaced: bool) -> None:
+        """These rows are shown now, in place of all others if `replaced`; nothing is held any more."""
+
+    def refetching(self) -> None:
+        """There is no cursor and nothing held; the next time that something is shown, it replaces all."""
+
+    def acked(self, row_id: RowId, offset: int) -> None:
+        """An own write stands at this offset."""
+
+
+class Mirror:
+    """`rows`: what the server has. `cursor`: up to where rows arrived. `synced_at`: server time when all was shown."""
+
+    def __init__(self, remembered: Remembered | None = None, journal: Journal | None = None) -> None:
+        known = remembered or Remembered()
+        self.rows: dict[tuple[str, str], Row] = {row.id: row for row in known.rows}
+        self.cursor = known.cursor
+        self.synced_at = known.synced_at
+        self._removed = known.removed  # offsets of tombstones, so that a resent older put stays dead
+        self._acked = known.acked  # offsets of own writes whose change has not come back yet
+        self._held: dict[RowId, Row] = {row.id: row for row in known.held}
+        self._refetching = known.refetching
+        self._journal = journal
+
+    @property
+    def shown(self) -> Mapping[tuple[str, str], Row]:
+        """What an app sees; here the server's rows themselves."""
+        return self.rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether `rows` is all that there is up to `cursor`."""
+        return self.cursor is not None and not self._held and not self._refetching
+
+    def begin(self) -> None:
+        """A catch-up begins: what the server has acked by now, it will have shown at the end."""
 
     def hold(self, rows: Iterable[Row], cursor: str) -> None:
         """Take a page without showing it; `cursor` is where it ends."""
+        news = []
         for row in rows:
             held = self._held.get(row.id)
             if held is None or held.offset < row.offset:
                 self._held[row.id] = row
+                news.append(row)
+        if self._journal is not None and (news or cursor != self.cursor):
+            self._journal.held(news, cursor)
         self.cursor = cursor
 
     def show(self, received_at: datetime, synced_at: datetime | None = None) -> Sequence[Change]:
-        """Show everything held, as one step; the news in it, by offset."""
-        changes = self._replace(received_at) if self._refetching else self._advance(received_at)
+        """Show everything held, as one step; the news in it, by offset. `synced_at`: it is all that there is."""
+        replaced = self._refetching
+        changes = self._replace(received_at) if replaced else self._advance(received_at)
+        if self._journal is not None:
+            self._journal.showed(tuple(self._held.values()), synced_at, replaced=replaced)
         self._held.clear()
         self._refetching = False
         self.synced_at = synced_at or self.synced_at
@@ -45,11 +99,15 @@ class Mirror:
         self.cursor = None
         self._held.clear()
         self._refetching = True
+        if self._journal is not None:
+            self._journal.refetching()
 
     def saw(self, row_id: RowId, offset: int) -> None:
         """An ack told of this offset before the change itself arrived."""
         if offset > (self.base(row_id) or 0):
             self._acked[row_id] = offset
+            if self._journal is not None:
+                self._journal.acked(row_id, offset)
 
     def base(self, row_id: RowId) -> int | None:
         """The offset at which this client last saw the row (or its removal, or its own write); None if never."""

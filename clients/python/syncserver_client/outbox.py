@@ -1,13 +1,13 @@
-"""Writes that wait for their ack, in memory and in order: pure but for the futures that the writers await.
+"""Writes that wait for their ack, in order: pure but for the futures that writers await and the store's queue.
 
-A mutation is encoded at its first send and from then on never changes: whatever is sent again, over whichever
-transport, is the same write with the same id and stamp, so the server can know it.
+A mutation is encoded once and from then on never changes: whatever is sent again, over whichever transport, in
+this run of the program or the next, is the same write with the same id and stamp, so the server can know it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -15,11 +15,13 @@ from uuid import UUID
 from syncserver_client.backoff import Backoff
 from syncserver_client.clock import Clock
 from syncserver_client.errors import SyncError
-from syncserver_client.model import Ack, Mutation
+from syncserver_client.kept_queue import Kept, KeptQueue
+from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.socket import Limits
 from syncserver_client.wire import encode_strictly, format_stamp
 
 ENVELOPE_BYTES = 1024  # room for what stands around the mutations in a frame
+Settled = Callable[[Sequence[tuple["Entry", Ack]]], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,57 +30,119 @@ class Entry:
 
     mutation: Mutation
     base: int | None
-    made_at: datetime  # by the device's own clock; corrected at the first send, when the correction is known
-    answer: asyncio.Future[Ack]
+    made_at: datetime  # by the device's own clock; corrected when it is encoded, when the correction is known
     backoff: Backoff
+    answer: asyncio.Future[Ack] | None = None  # None: nobody waits for it
+    stays: bool = False  # whether or not anybody waits for it
     due: float = 0.0
     body: bytes = b""
-    frame: int = 0  # number of the socket frame that last carried it; 0 for none
+    sent: bool = False  # in the socket's last frame, and not answered yet
     alone: bool = False  # shares no frame: something in its last one was refused as a whole
 
 
 class Outbox:
-    """All entries by mutation id, oldest first. `stirred` is set whenever something may have become sendable."""
+    """All entries by mutation id, oldest first. `stirred` is set whenever something may have become sendable.
 
-    def __init__(self, clock: Clock, backoff: Backoff) -> None:
+    `queue`: where entries are kept beyond this run; they stay then when their writer no longer waits. `settled`
+    hears of entries with their answers, before their writers do.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        backoff: Backoff,
+        queue: KeptQueue | None = None,
+        settled: Settled = lambda _: None,
+    ) -> None:
         self._clock = clock
         self._backoff = backoff
+        self._queue = queue
+        self._settled = settled
         self._entries: dict[str, Entry] = {}
-        self._frame_bytes: dict[int, int] = {}
-        self._frames = 0
+        self._raw: list[Entry] = []  # kept in the queue without a body: the clock was not known when they were made
         self.stirred = asyncio.Event()
+        for kept in queue.waiting() if queue is not None else ():
+            entry = Entry(kept.mutation, kept.base, kept.made_at, backoff.again(), stays=True, body=kept.body)
+            self._entries[kept.mutation.mutation_id] = entry
+            if not entry.body:
+                self._raw.append(entry)
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def waiting(self) -> list[Mutation]:
+        """What has no answer yet, oldest first."""
+        return [entry.mutation for entry in self._entries.values()]
+
     def add(self, mutation: Mutation, base: int | None) -> Entry:
-        """Queue a mutation; TypeError or ValueError if its value is no JSON, or its id no UUID or taken."""
-        encode_strictly(mutation.value)
-        if mutation.mutation_id != str(UUID(mutation.mutation_id)):
-            # The server answers in this form; an ack for another spelling would never be recognised.
-            raise ValueError("a mutation id is a UUID in lower case")
-        if mutation.mutation_id in self._entries:
-            raise ValueError("this mutation is waiting for its ack already")
-        answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-        entry = Entry(mutation, base, self._clock.raw(), answer, self._backoff.again())
-        self._entries[mutation.mutation_id] = entry
+        """As `add_all`, for one whose answer is awaited."""
+        return self.add_all([(mutation, base)])[0]
+
+    def add_all(self, mutations: Sequence[tuple[Mutation, int | None]], *, awaited: bool = True) -> list[Entry]:
+        """Queue mutations with their bases, all or none; durable at the queue's next commit.
+
+        TypeError or ValueError if a value is no JSON, or an id no UUID or taken. One that waits already, but not for
+        its writer's sake, is taken up again instead of twice.
+        """
+        self._check([mutation for mutation, _ in mutations])
+        entries = [self._entry(mutation, base) for mutation, base in mutations]
+        for entry in entries:
+            entry.stays = entry.stays or self._queue is not None or not awaited
+            entry.answer = asyncio.get_running_loop().create_future() if awaited else None
         self.stirred.set()
+        return entries
+
+    def _check(self, mutations: Sequence[Mutation]) -> None:
+        ids = set()
+        for mutation in mutations:
+            encode_strictly(mutation.value)
+            if mutation.mutation_id != str(UUID(mutation.mutation_id)):
+                # The server answers in this form; an ack for another spelling would never be recognised.
+                raise ValueError("a mutation id is a UUID in lower case")
+            present = self._entries.get(mutation.mutation_id)
+            if mutation.mutation_id in ids or (present is not None and present.answer is not None):
+                raise ValueError("this mutation is waiting for its ack already")
+            ids.add(mutation.mutation_id)
+
+    def _entry(self, mutation: Mutation, base: int | None) -> Entry:
+        present = self._entries.get(mutation.mutation_id)
+        if present is not None:
+            return present
+        entry = Entry(mutation, base, self._clock.raw(), self._backoff.again())
+        self._entries[mutation.mutation_id] = entry
+        if self._queue is not None:
+            self._queue.add(Kept(mutation, base, entry.made_at))
+            self._raw.append(entry)
+            if self._clock.known:
+                self._encode_all()
         return entry
 
-    def drop(self, entries: Iterable[Entry]) -> None:
-        """Forget entries whose writer no longer waits."""
+    def _encode_all(self) -> None:
+        """All that has no stamp yet gets one, oldest first: a later write never has the older stamp."""
+        for entry in self._raw:
+            self._encoded(entry)
+        self._raw.clear()
+
+    def let_go(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Their writer no longer waits; those that are forgotten with that."""
+        forgotten = []
         for entry in entries:
-            self._entries.pop(entry.mutation.mutation_id, None)
+            entry.answer = None
+            if not entry.stays and self._entries.pop(entry.mutation.mutation_id, None) is not None:
+                forgotten.append(entry)
+        return forgotten
 
     def batch(self, now: float, limits: Limits) -> list[Entry]:
         """What to send next, within the limits of one frame. One that alone is too large is rejected here."""
+        self._encode_all()
         chosen: list[Entry] = []
         room = limits.frame_bytes - ENVELOPE_BYTES
         for entry in tuple(self._entries.values()):
-            if entry.due > now and not entry.frame:
-                break  # what waits for another try holds back what came after it: the server gets writes in order
             if entry.due > now:
-                continue
+                # What is on its way, or waits for another try, holds back what came after it. The server may put an
+                # early write off and take a later one that was sent behind it; then the early one would lose.
+                break
             size = len(self._encoded(entry)) + 1
             if size > limits.frame_bytes - ENVELOPE_BYTES:
                 self.reject([entry], "too_large", "larger than a frame may be")
@@ -87,24 +151,18 @@ class Outbox:
                 break
             chosen.append(entry)
             room -= size
+        if self._queue is not None:
+            self._queue.commit()  # what is sent can be sent again, byte for byte, whatever happens now
         return chosen
 
     def next_due(self) -> float | None:
-        """When there may be something to send; None if nothing waits. What is not on its way holds back the rest."""
-        due: list[float] = []
-        for entry in self._entries.values():
-            due.append(entry.due)
-            if not entry.frame:
-                break
-        return min(due, default=None)
+        """When there may be something to send; None if nothing waits. The oldest holds back the rest."""
+        return next((entry.due for entry in self._entries.values()), None)
 
     def sent(self, entries: Sequence[Entry], due: float) -> None:
         """These went out in one frame of the socket; if no ack comes, send them again at `due`."""
-        self._frames += 1
-        self._frame_bytes[self._frames] = sum(len(entry.body) for entry in entries)
         for entry in entries:
-            entry.due = due
-            entry.frame = self._frames
+            entry.due, entry.sent = due, True
 
     def postpone(self, entries: Iterable[Entry], now: float, retry_after_s: float | None = None) -> None:
         """An attempt failed: wait before the next, longer each time."""
@@ -119,30 +177,29 @@ class Outbox:
             if entry is None:
                 continue
             if ack.status == "deferred":
-                entry.frame = 0
+                entry.sent = False
                 self.postpone([entry], now)
                 self.stirred.set()
                 continue
-            self._settle(entry, ack)
-            settled.append((entry.mutation, ack))
-        return settled
+            del self._entries[ack.mutation_id]
+            settled.append((entry, ack))
+        self._settle(settled)
+        if settled:
+            self.stirred.set()
+        return [(entry.mutation, ack) for entry, ack in settled]
 
     def cut(self) -> None:
         """The way to the server is another one: all that nobody acked goes out at once, over whatever works."""
         for entry in self._entries.values():
-            entry.frame, entry.due = 0, 0.0
-        self._frame_bytes.clear()
+            entry.sent, entry.due = False, 0.0
         self.stirred.set()
 
     def too_large(self) -> None:
-        """The server closed over the size of a frame: of the unanswered ones it can only be the largest."""
-        waiting = {entry.frame for entry in self._entries.values() if entry.frame}
-        if waiting:
-            largest = max(waiting, key=lambda frame: self._frame_bytes[frame])
-            self.reject([e for e in self._entries.values() if e.frame == largest], "too_large", "frame too large")
+        """The server closed over the size of the frame that was on its way."""
+        self.refused([entry for entry in self._entries.values() if entry.sent], "too_large", "frame too large")
 
     def refused(self, entries: Sequence[Entry], code: str, detail: str) -> None:
-        """A body was refused as a whole: each goes alone, so that only the guilty one fails."""
+        """What was sent was refused as a whole: each goes alone, so that only the guilty one fails."""
         if len(entries) == 1:
             self.reject(entries, code, detail)
         for entry in entries:
@@ -150,24 +207,30 @@ class Outbox:
 
     def reject(self, entries: Iterable[Entry], code: str, detail: str) -> None:
         """Settle entries as the server would with status `rejected`."""
-        for entry in tuple(entries):
-            self._settle(entry, Ack(entry.mutation.mutation_id, "rejected", code=code, detail=detail))
+        self._settle([(e, Ack(e.mutation.mutation_id, "rejected", code=code, detail=detail)) for e in entries])
 
     def fail(self, error: SyncError) -> None:
-        """Nothing will be sent any more."""
+        """Nothing will be sent any more in this run."""
         for entry in self._entries.values():
-            if not entry.answer.done():
+            if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_exception(error)
         self._entries.clear()
 
-    def _settle(self, entry: Entry, ack: Ack) -> None:
-        self.drop([entry])
-        if not entry.answer.done():
-            entry.answer.set_result(ack)
+    def _settle(self, settled: Sequence[tuple[Entry, Ack]]) -> None:
+        if not settled:
+            return
+        for entry, _ in settled:
+            self._entries.pop(entry.mutation.mutation_id, None)
+        self._settled(settled)
+        for entry, ack in settled:
+            if entry.answer is not None and not entry.answer.done():
+                entry.answer.set_result(ack)
 
     def _encoded(self, entry: Entry) -> bytes:
         if not entry.body:
             entry.body = encode_strictly(self._wire(entry))
+            if self._queue is not None:
+                self._queue.encoded(entry.mutation.mutation_id, entry.body, self._clock.last)
         return entry.body
 
     def _wire(self, entry: Entry) -> dict[str, object]:

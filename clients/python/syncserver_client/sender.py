@@ -10,7 +10,7 @@ import orjson
 from syncserver_client.clock import Clock
 from syncserver_client.errors import Rejected, SocketLost, Transient
 from syncserver_client.http import Http
-from syncserver_client.model import Ack
+from syncserver_client.mutation import Ack
 from syncserver_client.outbox import Entry, Outbox
 from syncserver_client.problems import Problems
 from syncserver_client.settings import Settings
@@ -19,7 +19,10 @@ from syncserver_client.wire import JsonObject, encode, format_stamp
 
 
 class Sender:
-    """Run `run` as a task. `live` gives the socket if it is caught up; `answered` hears of every ack."""
+    """Run `run` as a task. `answered` hears of every ack.
+
+    `may_send`: whether this device has caught up; `live`: the socket by which it did, if any.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Sender:
         outbox: Outbox,
         http: Http,
         problems: Problems,
+        may_send: Callable[[], bool],
         live: Callable[[], LiveSocket | None],
         answered: Callable[[Iterable[Ack]], None],
     ) -> None:
@@ -37,6 +41,7 @@ class Sender:
         self._outbox = outbox
         self._http = http
         self._problems = problems
+        self._may_send = may_send
         self._live = live
         self._answered = answered
         self._limits = Limits()
@@ -46,10 +51,12 @@ class Sender:
         while True:
             self._outbox.stirred.clear()
             socket = self._live()
-            # Before the first contact stamps cannot be corrected, so nothing is sent that would carry one.
-            batch = self._due(socket) if socket is not None or self._clock.known else []
+            # Caught up first: what waited meets rows that this device has seen, in the order in which it was written.
+            # Before the first contact stamps cannot be corrected either.
+            ready = self._may_send() and self._clock.known
+            batch = self._due(socket) if ready else []
             if not batch:
-                await self._rest(waiting=self._clock.known)
+                await self._rest(waiting=ready)
             elif socket is not None:
                 await self._over_socket(socket, batch)
             else:

@@ -1,4 +1,4 @@
-"""One subscription over one socket, as a state machine without I/O: a frame goes in, a Step comes out.
+"""One subscription over one socket or stream, as a state machine without I/O: a frame goes in, a Step comes out.
 
 A `changes` frame must begin at this client's own cursor. If it does not, something between was missed: the frame is
 dropped and the subscription begins again from that cursor. Frames of the old subscription may still be on their
@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from syncserver_client.clock import Clock
 from syncserver_client.errors import Transient
 from syncserver_client.mirror import Mirror
-from syncserver_client.model import Ack, Change, Row
+from syncserver_client.model import Change, Row
+from syncserver_client.mutation import Ack
 from syncserver_client.problems import log
 from syncserver_client.wire import JsonObject, parse_stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What follows from a frame. `resubscribe`: send `subscribe` again. `goodbye`: the close code to expect."""
+    """What follows from a frame. `resubscribe`: send `subscribe` again. `goodbye`: the close code to expect.
+
+    `presence`, `broadcast` and `conflict` are frames as they came; `verified` the outcome of a comparison.
+    """
 
     changes: Sequence[Change] = ()
     acks: Sequence[Ack] = ()
@@ -30,6 +34,11 @@ class Step:
     goodbye: int | None = None
     error: tuple[str, str] | None = None
     retry_after_s: float | None = None
+    presence: Sequence[JsonObject] | None = None
+    broadcast: JsonObject | None = None
+    conflict: JsonObject | None = None
+    verified: str | None = None
+    refetch: str | None = None
 
 
 NOTHING = Step()
@@ -58,12 +67,16 @@ class Session:
             "goodbye": self._goodbye,
             "pong": self._pong,
             "token_expiring": lambda _: Step(token_expiring=True),
-            "presence": lambda _: NOTHING,
-            "broadcast": lambda _: NOTHING,
+            "presence": lambda frame: Step(presence=list(frame["devices"])),
+            "broadcast": lambda frame: Step(broadcast=frame),
+            "conflict": lambda frame: Step(conflict=frame),
+            "verified": lambda frame: Step(verified=str(frame["outcome"])),
         }
 
     def subscribe(self) -> JsonObject:
         """The frame that asks for everything after the mirror's cursor."""
+        if self._fresh:
+            self._mirror.begin()
         return {"type": "subscribe", "resources": self._resources, "cursor": self._mirror.cursor}
 
     def receive(self, frame: JsonObject) -> Step:
@@ -107,10 +120,10 @@ class Session:
     def _fits(self) -> None:
         self._fresh, self._gap, self._stale = False, False, 0
 
-    def _refetch(self, _frame: JsonObject) -> Step:
+    def _refetch(self, frame: JsonObject) -> Step:
         self._mirror.refetch()
         self._fresh, self._gap, self.caught_up = True, False, False
-        return Step(resubscribe=True)
+        return Step(resubscribe=True, refetch=str(frame.get("reason", "")))
 
     def _ack(self, frame: JsonObject) -> Step:
         return Step(acks=[Ack.from_wire(ack) for ack in frame["acks"]])

@@ -47,6 +47,8 @@ class LiveSocket:
         self._clock = clock
         self._heartbeat_s = 25.0
         self.limits = Limits()
+        self.drift_s: float | None = None
+        self._pong = asyncio.Event()
         self._error = ""  # detail of the last `error` frame: the close that follows has no words of its own
         self._retry_after_s: float | None = None
 
@@ -86,6 +88,7 @@ class LiveSocket:
         try:
             self._clock.synchronise(sent_at, self._clock.raw(), parse_stamp(frame["server_time"]))
             self._heartbeat_s = float(frame["heartbeat_s"])
+            self.drift_s = None if frame.get("drift_s") is None else float(frame["drift_s"])
             limits = frame.get("limits") or {}
             self.limits = Limits(int(limits.get("frame_bytes", 2**20)), int(limits.get("mutations", 500)))
         except (KeyError, TypeError, ValueError) as error:
@@ -96,10 +99,30 @@ class LiveSocket:
         for pause_s in (self._heartbeat_s, self._heartbeat_s, GRACE_S):
             try:
                 async with asyncio.timeout(pause_s):
-                    return await self._next()
+                    frame = await self._next()
             except TimeoutError:
-                await self.send(encode({"type": "ping", "sent_at": format_stamp(self._clock.raw())}))
+                await self._ping()
+                continue
+            if frame.get("type") == "pong":
+                self._pong.set()
+            return frame
         raise SocketLost("silent", "nothing came for two heartbeats")
+
+    async def check(self) -> None:
+        """See whether the other side is still there; if it does not say so in a few seconds, `receive` ends.
+
+        What came before may still wait to be read, so only the answer to a question asked now counts.
+        """
+        self._pong.clear()
+        try:
+            await self._ping()
+            async with asyncio.timeout(GRACE_S):
+                await self._pong.wait()
+        except (SyncError, TimeoutError):
+            self.abort()
+
+    async def _ping(self) -> None:
+        await self.send(encode({"type": "ping", "sent_at": format_stamp(self._clock.raw())}))
 
     async def send(self, frame: bytes) -> None:
         """Send one encoded frame; SocketLost if the network does not take it within a few seconds."""

@@ -35,6 +35,11 @@ def _refuse_nan(value: Any) -> None:
             _refuse_nan(part)
 
 
+def canonical(value: Any) -> bytes:
+    """One text for one JSON value, so that 1 and true, which Python takes for equal, are told apart."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def decode_object(text: bytes | str) -> JsonObject:
     """The JSON object in `text`; Transient("bad_frame") for anything else."""
     try:
@@ -54,3 +59,8 @@ def format_stamp(moment: datetime) -> str:
 def parse_stamp(text: str) -> datetime:
     """The moment of an RFC 3339 stamp, in UTC; ValueError if it is none."""
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def optional_stamp(text: str | None) -> datetime | None:
+    """As `parse_stamp`, where there may be none."""
+    return None if text is None else parse_stamp(text)

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from syncserver_client.backoff import Backoff
 from syncserver_client.errors import Closed
-from syncserver_client.model import Ack, Mutation
+from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.outbox import ENVELOPE_BYTES, Outbox
 from syncserver_client.socket import Limits
 
@@ -77,10 +77,15 @@ async def test_with_a_new_way_to_the_server_all_goes_out_at_once_and_in_order(ou
     assert outbox.batch(0.0, ROOMY) == entries
 
 
-async def test_what_is_on_its_way_holds_back_nobody(outbox):
+async def test_what_is_on_its_way_holds_back_what_came_after_it_until_it_is_answered(outbox):
     first, second = add(outbox, "first"), add(outbox, "second")
     outbox.sent([first], due=10.0)
-    assert outbox.batch(0.0, ROOMY) == [second]
+    assert outbox.batch(0.0, ROOMY) == []
+    assert outbox.next_due() == 10.0
+    outbox.stirred.clear()
+    outbox.answer([Ack(first.mutation.mutation_id, "applied")], 1.0)
+    assert outbox.stirred.is_set()
+    assert outbox.batch(1.0, ROOMY) == [second]
 
 
 async def test_one_that_no_frame_can_hold_is_rejected(outbox):
@@ -90,15 +95,17 @@ async def test_one_that_no_frame_can_hold_is_rejected(outbox):
     assert entry.answer.result().code == "too_large"
 
 
-async def test_after_1009_the_largest_frame_is_not_sent_again(outbox):
-    small = add(outbox)
-    outbox.sent(outbox.batch(0.0, ROOMY), due=9.0)
-    large = add(outbox, value={"x": "y" * 5000})
+async def test_after_1009_each_of_the_frame_goes_alone_and_only_the_large_one_is_given_up(outbox):
+    small, large = add(outbox), add(outbox, value={"x": "y" * 5000})
     outbox.sent(outbox.batch(0.0, ROOMY), due=9.0)
     outbox.too_large()
     outbox.cut()
-    assert large.answer.result().code == "too_large"
     assert outbox.batch(0.0, ROOMY) == [small]
+    outbox.answer([Ack(small.mutation.mutation_id, "applied")], 1.0)
+    outbox.sent(outbox.batch(1.0, ROOMY), due=9.0)
+    outbox.too_large()
+    assert large.answer.result().code == "too_large"
+    assert outbox.batch(2.0, ROOMY) == []
 
 
 async def test_a_refused_body_is_tried_piece_by_piece(outbox):

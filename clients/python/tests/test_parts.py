@@ -13,7 +13,8 @@ from syncserver_client.clock import Clock
 from syncserver_client.closing import COME_BACK, STAY_AWAY, ending
 from syncserver_client.errors import Fatal, SocketLost, SyncError, Transient
 from syncserver_client.ids import uuid7
-from syncserver_client.model import Ack, Row
+from syncserver_client.model import Row
+from syncserver_client.mutation import Ack
 from syncserver_client.problems import Problems
 from syncserver_client.settings import Settings
 from syncserver_client.token import TokenSource
