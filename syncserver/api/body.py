@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from syncserver.core import values
-from syncserver.core.errors import TooLarge
+from syncserver.core.errors import Malformed, TooLarge
 
 
 class _Body(Request):
@@ -35,7 +36,10 @@ class Route(APIRoute):
 
         async def bounded(request: Request) -> Response:
             request = _Body(request.scope, request.receive)
-            await request.body()
+            try:
+                await request.body()
+            except ClientDisconnect:  # nobody hears the answer, and it is no fault of ours
+                raise Malformed("The request ended before its body did.") from None
             return await answer(request)
 
         return bounded

@@ -158,3 +158,19 @@ async def test_openapi_names_every_route_with_its_errors(live: Live):
         assert answers["422"]["content"].keys() == {"application/problem+json"}
     assert json.dumps(document).count('"$ref"') > 0
     assert document == wiring.application(live.parts).openapi()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault(live: Live):
+    said: list[Any] = []
+    came = iter([{"type": "http.request", "body": b'{"percentage":', "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in live.headers().items()]
+    scope = {"type": "http", "method": "PUT", "path": "/api/v1/progress/k", "raw_path": b"", "query_string": b""}
+    await wiring.application(live.parts)({**scope, "headers": headers, "app": None}, receive, send)
+    assert said[0]["status"] == 400
