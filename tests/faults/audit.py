@@ -131,7 +131,7 @@ def _resolutions(account: Account, truth: Truth) -> Iterator[str]:
             if sent := wrote.get(entry.offset):
                 decided = _resolver.resolve(_stored(before), _incoming(sent, devices))
                 if not decided.accepted or decided.version.updated_at != entry.updated_at:
-                    yield f"offset {entry.offset}: the resolver says {decided.reason}, {decided.version.updated_at}"
+                    yield f"the resolver gives {decided} for {sent.mutation} after {before}, and the log has {entry}"
             before = entry
     yield from _lost(account, by_offset, devices)
 

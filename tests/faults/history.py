@@ -16,14 +16,16 @@ from syncserver.core import clock
 
 _INSTALL: LiteralString = """
 CREATE TABLE test_history (
-  owner text, key text, "offset" bigint, op text, updated_at timestamptz, device_id text, position text
+  owner text, key text, "offset" bigint, op text, updated_at timestamptz, device_id text, position text,
+  transaction xid8
 );
 CREATE INDEX ON test_history (owner);
 CREATE FUNCTION test_remember() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 BEGIN
   IF tg_op = 'INSERT' OR new."offset" <> old."offset" THEN
     INSERT INTO test_history VALUES (new.owner, new.key, new."offset", new.op, new.updated_at, new.device_id,
-      (SELECT p.position FROM reading_progress p WHERE p.owner = new.owner AND p.publication_id = new.key));
+      (SELECT p.position FROM reading_progress p WHERE p.owner = new.owner AND p.publication_id = new.key),
+      pg_current_xact_id());
   END IF;
   RETURN NULL;
 END $$;
@@ -31,7 +33,8 @@ CREATE TRIGGER test_remember AFTER INSERT OR UPDATE ON changes FOR EACH ROW EXEC
 """
 
 _ENTRIES: LiteralString = """
-SELECT key, "offset", op, updated_at, device_id, position FROM test_history WHERE owner = %s ORDER BY "offset"
+SELECT key, "offset", op, updated_at, device_id, position, transaction::text::bigint AS transaction
+FROM test_history WHERE owner = %s ORDER BY "offset"
 """
 _LIVE: LiteralString = """
 SELECT c.key, c."offset", c.op, c.updated_at, c.device_id, p.position
@@ -49,6 +52,7 @@ class Entry:
     updated_at: datetime
     device_id: str | None
     position: str | None
+    transaction: int = 0
 
     def shown(self) -> tuple[object, ...]:
         """As `replica.shown` of its delivery."""
@@ -64,11 +68,12 @@ class Truth:
     ledger: Mapping[tuple[str, str], tuple[int | None, Mapping[str, Any]]]
 
     def by_key(self) -> dict[str, list[Entry]]:
-        """The story of each row; a removal that was given its mutation's stamp counts once."""
+        """The story of each row. A removal that its own transaction then gave its mutation's stamp counts once."""
+        named = {offset for offset, _ in self.ledger.values()}
         stories: dict[str, list[Entry]] = {}
         for entry in self.entries:
             story = stories.setdefault(entry.key, [])
-            if story and (story[-1].op, entry.op, entry.offset) == ("remove", "remove", story[-1].offset + 1):
+            if story and story[-1].offset not in named and _stamps(entry, story[-1]):
                 story.pop()
             story.append(entry)
         return stories
@@ -83,6 +88,12 @@ class Truth:
                 state[ahead.key] = ahead.offset
                 ahead = next(entries, None)
             yield offset, state
+
+
+def _stamps(entry: Entry, before: Entry) -> bool:
+    """Whether both are one removal: the deletion's own entry, and the one that gives it the mutation's stamp."""
+    next_to_it = (before.transaction, before.offset + 1)
+    return entry.op == before.op == "remove" and (entry.transaction, entry.offset) == next_to_it
 
 
 def install(sql: psycopg.Connection) -> None:

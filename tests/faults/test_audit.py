@@ -61,6 +61,30 @@ def test_the_account_of_a_right_server_is_empty():
     assert audit(*scene()) == []
 
 
+def test_a_removal_of_a_row_that_somebody_else_has_just_deleted_is_judged_against_that_deletion():
+    """Its stamp was raised past the deletion's, of which it knew the offset: two entries, two writes."""
+    deleted = Entry("book", 4, "remove", stamp(9), None, None, transaction=8)
+    removed = Entry("book", 5, "remove", stamp(9) + clock.TICK, "d", None, transaction=9)
+    account, truth = scene()
+    one = sent("m-4", 8, {"status": "applied", "offset": 5})
+    one.mutation |= {"op": "remove", "base": 4}
+    account.sent["d", "m-4"] = one
+    ledger = {**truth.ledger, ("d", "m-4"): (5, one.ack or {})}
+    assert audit(account, Truth([*truth.entries, deleted, removed], 5, ledger)) == []
+
+
+def test_a_removal_that_got_its_mutations_stamp_counts_once():
+    """The deletion's own entry, with a later stamp, is none that anybody ever saw."""
+    deleted = Entry("book", 4, "remove", stamp(9), None, None, transaction=8)
+    removed = Entry("book", 5, "remove", stamp(8), "d", None, transaction=8)
+    account, truth = scene()
+    one = sent("m-4", 8, {"status": "applied", "offset": 5})
+    one.mutation |= {"op": "remove"}
+    account.sent["d", "m-4"] = one
+    ledger = {**truth.ledger, ("d", "m-4"): (5, one.ack or {})}
+    assert audit(account, Truth([*truth.entries, deleted, removed], 5, ledger)) == []
+
+
 def _without_last(_: Account, truth: Truth) -> Truth:
     return replace(truth, entries=truth.entries[:-1])
 
