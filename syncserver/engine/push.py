@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,23 +85,26 @@ class Push:
     async def run(self) -> None:
         """Commit what queued while the last commit was in flight, until cancelled."""
         while True:
-            await self._arrived.wait()
-            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
             if not self._queue:
                 self._arrived.clear()
+                await self._arrived.wait()
+            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            items = [waiting.item for waiting in taken]
             try:
-                answers = await self._commit([waiting.item for waiting in taken])
+                answers = await self._commit(items)
             except BaseException:
-                _answer_all(taken, [deferred(waiting.item, _AWAY) for waiting in taken])
+                self._answer(taken, [deferred(item, _AWAY) for item in items])
                 raise
-            _answer_all(taken, answers)
-            self._put_off(_put_off(answers, [waiting.item for waiting in taken]))
+            self._answer(taken, answers)
 
-    def _put_off(self, clients: Collection[Client]) -> None:
-        """Defer what these clients sent behind a mutation that was deferred: it must not overtake that."""
-        for waiting in [waiting for waiting in self._queue if _client(waiting.item) in clients]:
-            self._queue.remove(waiting)
-            _answer_all([waiting], [deferred(waiting.item, _AWAY)])
+    def _answer(self, taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
+        """Answer these; what a client sent behind one that was deferred is deferred too: it must not overtake that."""
+        _tell(taken, answers)
+        held_up = _held_up(answers, [waiting.item for waiting in taken])
+        behind = [waiting for waiting in self._queue if _client(waiting.item) in held_up]
+        if behind:
+            self._queue = deque(waiting for waiting in self._queue if _client(waiting.item) not in held_up)
+            _tell(behind, [deferred(waiting.item, _AWAY) for waiting in behind])
 
     async def _commit(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """The answers to a batch, whatever happens."""
@@ -131,7 +134,7 @@ class Push:
         """The answers to a batch, one commit each."""
         acks: list[Ack] = []
         for item in items:
-            behind = _client(item) in _put_off(acks, items)
+            behind = _client(item) in _held_up(acks, items)
             acks.append(deferred(item, _AWAY) if behind else (await self._commit([item]))[0])
         return acks
 
@@ -164,12 +167,12 @@ def _client(item: Item | Refused) -> Client:
     return (item.sender.owner, item.sender.client_id)
 
 
-def _put_off(acks: Sequence[Ack], items: Sequence[Item | Refused]) -> set[Client]:
+def _held_up(acks: Sequence[Ack], items: Sequence[Item | Refused]) -> set[Client]:
     """The clients of which something was deferred over an outage."""
     return {_client(item) for ack, item in zip(acks, items, strict=False) if ack.get("code") == Unavailable.code}
 
 
-def _answer_all(taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
+def _tell(taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
     for waiting, answer in zip(taken, answers, strict=True):
         if not waiting.answer.done():  # whoever asked may be gone
             waiting.answer.set_result(answer)
