@@ -23,11 +23,10 @@ async def write(house: House, by: Actor, resource: Resource, mutation: dict[str,
     """Push one mutation and answer as HTTP does; raises what the ack says."""
     try:
         sender = _sender(by, mutation.pop("device_id", _HTTP_DEVICE), mutation.pop("device_name", None))
-        decide.read(sender, mutation, house.pull.catalog, house.now())  # has places; an ack has only sentences
+        [ack] = await house.push.push(sender, [mutation])
+        _raise(ack)
     except Invalid as error:
         raise _placed(error) from None
-    [ack] = await house.push.push(sender, [mutation])
-    _raise(ack)
     if mutation["op"] == "remove":
         return Response(None, 204, {**PRIVATE, "Sync-Status": ack["status"]})
     return await shown(house, by, resource, mutation["key"], ack)
@@ -46,6 +45,8 @@ def _placed(error: Invalid) -> Invalid:
     places = {e["pointer"]: e["pointer"].removeprefix("/data") for e in error.errors}
     places |= {"/device/id": "/device_id", "/device/name": "/device_name"}
     errors = [{**e, "pointer": places[e["pointer"]]} for e in error.errors]
+    if not errors:
+        return error
     return Invalid("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors), errors)
 
 
@@ -54,7 +55,9 @@ def _raise(ack: decide.Ack) -> None:
     if status == "deferred":
         raise Unavailable(ack["detail"])
     if "code" in ack:
-        raise _REJECTED.get(ack["code"], Invalid)(ack["detail"])
+        if ack["code"] in _REJECTED:
+            raise _REJECTED[ack["code"]](ack["detail"])
+        raise Invalid(ack["detail"], ack.get("errors", ()))
     if "row" in ack:
         raise Superseded("A newer write won; `row` is the winner.", ack["row"], ack.get("conflict_id"))
 

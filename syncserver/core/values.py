@@ -101,10 +101,18 @@ class Mutation(Model):
     policy: Policy | None = Field(default=None, strict=False)
 
 
+class Place(Model):
+    """What is wrong at a place in the mutation, a JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
 class Ack(Model):
     """The answer to one mutation. `row` and `conflict_id` come with superseded, `code` and `detail` with rejected.
 
-    `id_map`: what temporary names became. `updated_at`: the stamp that the write got, where it is not the claimed one.
+    `errors`: the places, where it is rejected as invalid. `id_map`: what temporary names became. `updated_at`: the
+    stamp that the write got, where it is not the claimed one.
     """
 
     mutation_id: str | None
@@ -114,6 +122,7 @@ class Ack(Model):
     conflict_id: str | None = None
     code: str | None = None
     detail: str | None = None
+    errors: list[Place] | None = None
     id_map: dict[str, str] | None = None
     updated_at: Stamp | None = None
 

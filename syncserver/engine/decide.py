@@ -231,7 +231,10 @@ def _merge_patch(target: Any, patch: Any) -> Any:
 def rejected(mutation_id: object, error: SyncError) -> Ack:
     """The answer to a mutation that cannot be."""
     named = mutation_id if isinstance(mutation_id, str) and len(mutation_id) <= 64 else None  # noqa: PLR2004 - an id's worth
-    return {"mutation_id": named, "status": "rejected", "code": error.code, "detail": error.detail}
+    ack: Ack = {"mutation_id": named, "status": "rejected", "code": error.code, "detail": error.detail}
+    if isinstance(error, Invalid) and error.errors:
+        ack["errors"] = [dict(place) for place in error.errors]
+    return ack
 
 
 def deferred(item: Item | Refused, error: SyncError) -> Ack:

@@ -103,7 +103,7 @@ async def test_anothers_conflict_is_not_there(http: httpx.AsyncClient, eve: http
     assert (await listed(eve)).items == []
 
 
-@pytest.mark.parametrize("name", ["x", str(uuid4()), "%00"])
+@pytest.mark.parametrize("name", ["x", "0199aaaa-0000-7000-8000-00000000000f", "%00"])
 async def test_a_conflict_that_is_none_is_not_there(http: httpx.AsyncClient, name: str):
     assert (await http.get(f"/conflicts/{name}")).status_code == 404
     assert (await http.post(f"/conflicts/{name}/restore")).status_code == 404

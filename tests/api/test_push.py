@@ -141,3 +141,9 @@ async def test_what_waits_for_a_rejected_mutation_is_rejected_with_its_reason(ht
         ("rejected", "dependency_failed"),
         ("deferred", "dependency_unknown"),
     ]
+
+
+async def test_what_is_wrong_is_told_with_its_places(http: httpx.AsyncClient):
+    await pushed(http, mutation(1))
+    acks, _ = await pushed(http, mutation(2, data={"percentage": 5}), mutation(3, op="patch", data={"status": "lost"}))
+    assert [[place.pointer for place in ack.errors or ()] for ack in acks] == [["/data/percentage"], ["/data/status"]]

@@ -218,3 +218,9 @@ async def test_a_list_that_cannot_be_is_invalid(http: httpx.AsyncClient):
         for value in values:
             answer = await http.get("/progress", params={name: value})
             assert pointers(problem(answer, 422, "invalid")) == [f"/query/{name}"], value
+
+
+async def test_a_patch_that_makes_the_row_wrong_is_told_where(http: httpx.AsyncClient):
+    await http.put("/progress/k", json={"percentage": 0.5})
+    document = problem(await http.patch("/progress/k", json={"percentage": 2, "status": "lost"}), 422, "invalid")
+    assert pointers(document) == ["/percentage", "/status"]

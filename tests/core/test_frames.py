@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from syncserver.core import bodies, frames, values
 
-PINNED = {1: "0f9ca4b2240c558bced99a6a2eb6f1c282e1b972a9dd8a140a1ccdc5f0b95d43"}
+PINNED = {1: "19f5dcc7cd3ed7f0e75223906727f0494b2b697d199e06d5b61f731bd4e7bf04"}
 PROSE = {"title", "description", "examples"}
 
 
