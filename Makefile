@@ -41,7 +41,7 @@ simulate: $(READY) ## 200 readers for 60 s against a live server; fails if anyth
 soak: $(READY) ## 30 minutes of the same with PostgreSQL killed, links cut and clients stalled; fails if anything grows, too
 	@$(BIN)/python tests/bench/readers.py --seconds 1800 --faults $(ARGS)
 
-prove: $(READY) ## The proofs of docs/reliability.md in their long form, one after the other (about an hour and a half)
+prove: $(READY) ## The proofs of docs/reliability.md in their long form, one after the other (about 40 minutes)
 	$(BIN)/python tests/oracle/database.py --commits 25000 --comparisons 80000
 	$(BIN)/python tests/oracle/control.py
 	$(BIN)/python tests/oracle/clocks.py --rounds 300
