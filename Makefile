@@ -21,8 +21,8 @@ $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
 serve: $(READY) ## Run the server with its own PostgreSQL (flags: make serve ARGS="--port 9000")
 	@$(BIN)/syncserver serve $(ARGS)
 
-test: $(READY) ## Run all tests, two at a time
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(READY) ## Run all tests, three at a time
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 check: $(READY) ## Style, types, layers, docs
 	$(BIN)/ruff format --check .
