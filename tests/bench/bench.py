@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ async def device(url: str, token: str, name: str) -> AsyncIterator[ClientConnect
     """A raw socket past hello: the generator has to be cheaper than what it measures."""
     async with websockets.connect(url.replace("http", "ws", 1) + "/api/v1/socket", compression=None) as socket:
         hello = {"type": "hello", "token": token, "device": {"id": name}, "client_id": name, "protocol": [1, 1]}
-        await socket.send(orjson.dumps({**hello, "sent_at": "2026-01-01T00:00:00.000000Z"}).decode())
+        await socket.send(orjson.dumps({**hello, "sent_at": datetime.now(UTC).isoformat()}).decode())
         await socket.recv()
         yield socket
 
