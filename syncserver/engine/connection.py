@@ -16,12 +16,11 @@ from syncserver.engine.decide import Sender
 from syncserver.engine.following import Following, deliver
 from syncserver.engine.house import Guest, House
 from syncserver.engine.outgoing import Outgoing
-from syncserver.engine.term import Term
+from syncserver.engine.term import EXPIRED, Term
 from syncserver.engine.together import first_of
 from syncserver.engine.wire import Ended, Gone, Wire
 
 _CLOSING_S = 1.0
-_EXPIRED = 4001
 
 
 class Connection:
@@ -128,7 +127,7 @@ class Connection:
         self._out.offer(encode.frame(frames.TokenExpiring(in_s=in_s)))
 
     def _expired(self) -> None:
-        self._out.goodbye(_EXPIRED, "the token has expired")
+        self._out.goodbye(EXPIRED, "the token has expired")
 
     # -- the end -------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Known:
 
     def refused(self, item: Item | Refused) -> None:
         """The item was rejected: if it was to make a key, what refers to that has to be told."""
-        name = item.temporary if isinstance(item, Refused) else _makes(item)
+        name = item.temporary if isinstance(item, Refused) else makes(item)
         if name is None:
             return
         place = _of(item, name)
@@ -97,7 +97,7 @@ def segments(items: Sequence[Item]) -> list[list[Item]]:
     """The items in order, cut before each one that may wait for something before it."""
     found: list[list[Item]] = []
     for item in items:
-        waits = item.mutation.after or temporaries.named(item.mutation.data) or (not item.key and _makes(item) is None)
+        waits = item.mutation.after or temporaries.named(item.mutation.data) or (not item.key and makes(item) is None)
         if not found or waits:
             found.append([])
         found[-1].append(item)
@@ -122,7 +122,8 @@ def _names(item: Item) -> frozenset[str]:
     return own | temporaries.named(item.mutation.data)
 
 
-def _makes(item: Item) -> str | None:
+def makes(item: Item) -> str | None:
+    """The temporary name whose key this item is to make, if any."""
     key = item.mutation.key
     return key.temp if isinstance(key, TemporaryKey) and item.mutation.op == "put" else None
 

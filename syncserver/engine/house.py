@@ -37,9 +37,8 @@ class Goodbye(Protocol):
 class Guest:
     """Somebody who is here for a while: a socket (it has a `sender`), a stream or a long-poll.
 
-    `listens_for`: the id of the device that a stream is for, if it said so.
-
     `offer` queues a frame without waiting, and answers False where there is no room or no way to send it.
+    `listens_for`: the id of the device that a stream is for, if it said so.
     """
 
     owner: str

@@ -17,8 +17,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from syncserver.core.errors import Invalid, SyncError, Unavailable
-from syncserver.core.values import Temporary as TemporaryKey
-from syncserver.engine import batch
+from syncserver.engine import batch, dependencies
 from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
 from syncserver.engine.dependencies import Known
 from syncserver.storage import conflicts, mutations, temporary
@@ -127,8 +126,7 @@ class Push:
         if isinstance(item, Refused):
             return [deferred(item, _AWAY)]  # not even its rejection can be kept
         error = Invalid("The database refused these values.")
-        made = item.mutation.key.temp if isinstance(item.mutation.key, TemporaryKey) else None
-        return await self._commit([Refused(item.sender, item.mutation.mutation_id, error, made)])
+        return await self._commit([Refused(item.sender, item.mutation.mutation_id, error, dependencies.makes(item))])
 
     async def _each(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """The answers to a batch, one commit each."""

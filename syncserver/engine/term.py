@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+EXPIRED = 4001
+"""The code that a connection is closed with when its token has ended."""
+
 _WARNING_S = 60.0
 _LOOK_S = 3600.0
 """The wall clock may be set: how far it is, is looked at again at least this often."""

@@ -44,9 +44,12 @@ def row_as_json(resource: Resource, alias: str) -> str:
 
 def _value(column: sa.Column[Any], alias: str) -> str:
     name = f'{alias}."{column.name}"'
-    if isinstance(column.type, sa.DateTime):
-        return f"""to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-    return name
+    return stamp_as_text(name) if isinstance(column.type, sa.DateTime) else name
+
+
+def stamp_as_text(value: str) -> str:
+    """SQL for a stamp as the wire writes it (see core.clock.write)."""
+    return f"""to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
 @lru_cache

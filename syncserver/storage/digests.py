@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import digest
 from syncserver.core.values import Digest
+from syncserver.storage.changes import stamp_as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Standing:
 
 # As `changes.since`, this goes by the entries alone: one that says `put` is delivered, and counts, whatever became
 # of its row.
-_DIGESTS = sa.text("""
+_DIGESTS = sa.text(f"""
     SELECT (SELECT id FROM epoch), coalesce(c.head, 0), coalesce(c.floor, 0), r.name, d.count, d.bits
     FROM (SELECT CAST(:owner AS text) AS owner) AS o
     LEFT JOIN channels c ON c.owner = o.owner
@@ -33,7 +34,7 @@ _DIGESTS = sa.text("""
     LEFT JOIN LATERAL (
       SELECT count(*) AS count, coalesce(bit_xor(CAST(CAST('x' || encode(substring(sha256(convert_to(
                e.resource || chr(10) || e.key || chr(10) || e."offset" || chr(10)
-               || to_char(e.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+               || {stamp_as_text("e.updated_at")},
                'UTF8')) FOR 8), 'hex') AS bit(64)) AS bigint)), 0) AS bits
       FROM changes e WHERE e.owner = o.owner AND e.resource = r.name AND e.op = 'put'
     ) AS d ON true

@@ -18,13 +18,12 @@ from syncserver.core.errors import Refetch, Unauthorised, Unavailable
 from syncserver.engine.following import Following, deliver
 from syncserver.engine.house import Guest, House
 from syncserver.engine.outgoing import Outgoing
-from syncserver.engine.term import Term
+from syncserver.engine.term import EXPIRED, Term
 from syncserver.engine.together import first_of
 from syncserver.engine.wire import Ended, Gone
 from syncserver.hub.news import Wanted
 from syncserver.transports import line
 
-_EXPIRED = 4001
 _RETRY_MS = (1_000, 3_000)
 _COMMENT = b": still here\n\n"
 _HEADERS = {
@@ -84,7 +83,7 @@ class Stream(Response):
     async def _follow(self, out: Outgoing) -> None:
         guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id)
         following = Following(self._house, guest.owner, out)
-        term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, _EXPIRED, "the token has expired", 0))
+        term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, EXPIRED, "the token has expired", 0))
         self._house.entered(guest)
         try:
             term.until(self._actor.expires_at)
