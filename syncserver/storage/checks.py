@@ -42,7 +42,7 @@ def examine(url: str, catalog: Catalog) -> Iterator[Finding]:
         return
     with connection:
         yield Finding("connection", ok=True, detail="The database answers.")
-        for look in (_version, _migrated, _role, _ownership, _durability, _crash_safety):
+        for look in (_version, _writable, _migrated, _role, _ownership, _durability, _crash_safety):
             finding = look(connection, catalog)
             yield finding
             if finding.subject in {"version", "migrations"} and not finding.ok:
@@ -70,6 +70,16 @@ def _version(connection: psycopg.Connection, _: Catalog) -> Finding:
         ok=version >= OLDEST,
         detail=f"This is PostgreSQL {version // 10000}.",
         advice="Use PostgreSQL 15 or newer.",
+    )
+
+
+def _writable(connection: psycopg.Connection, _: Catalog) -> Finding:
+    recovering = connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+    return Finding(
+        "writes",
+        ok=not recovering,
+        detail="It is recovering, or a standby: it takes no writes." if recovering else "It takes writes.",
+        advice="Wait for the end of its recovery, or name the primary in SYNCSERVER_DATABASE_URL.",
     )
 
 

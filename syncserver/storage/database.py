@@ -19,7 +19,9 @@ UNIQUE = "23505"
 _RETRY = (SERIALIZATION, "40P01", "55P03", UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
 
-_READ_ONLY = "25006"
+_NOT_NOW = ("25006", "0A000")
+"""Read-only, and not possible here: what a database that is recovering says of writes and of unlogged tables (and one
+that was just migrated, of a plan that it had kept)."""
 _VALUES = ("22", "23", "44", "54", "P0")
 """Classes of SQLSTATE in which the values are wrong (P0: a trigger said so): trying again cannot help."""
 
@@ -114,7 +116,7 @@ def _judged(error: Exception) -> Exception:
         return Contention(sqlstate)
     if sqlstate and sqlstate.startswith(_VALUES):
         return RefusedError(sqlstate)
-    away = sqlstate == _READ_ONLY or isinstance(
+    away = sqlstate in _NOT_NOW or isinstance(
         origin, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout | OSError
     )
     if away or (isinstance(error, DBAPIError) and error.connection_invalidated):

@@ -243,9 +243,8 @@ class EmbeddedPostgres:
             time.sleep(_PAUSE_S)
 
     def _url(self, database: str, user: str) -> str:
-        return (
-            f"postgresql:///{database}?host={quote(str(self.socket_folder), safe='')}&port={watchdog.PORT}&user={user}"
-        )
+        host = quote(str(self.socket_folder), safe="")
+        return f"postgresql:///{database}?host={host}&port={watchdog.PORT}&user={user}"
 
     def _prepare(self) -> None:
         self._home.parent.mkdir(parents=True, exist_ok=True)
@@ -342,6 +341,8 @@ class EmbeddedPostgres:
     def _problem(self) -> str:
         try:
             with psycopg.connect(self._url("postgres", _OWNER), autocommit=True, connect_timeout=5) as connection:
+                if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+                    return "it is still recovering, and takes no writes"
                 _complete(connection)
             psycopg.connect(self.owner_url, connect_timeout=5).close()
         except psycopg.OperationalError as wrong:

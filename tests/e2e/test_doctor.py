@@ -205,7 +205,7 @@ def test_after_a_recovery_from_a_backup_the_log_has_a_new_epoch_by_itself(progra
     program.end()
     data = program.folder / "postgresql" / "data"
     with (data / "postgresql.auto.conf").open("a") as settings:
-        settings.write("restore_command = 'false'\n")
+        settings.write("restore_command = 'sleep 0.5; false'\n")  # it answers reads long before it takes writes
     signal = data / "recovery.signal"
     signal.touch()
     shutil.chown(signal, data.owner(), data.group())

@@ -47,6 +47,7 @@ def test_all_is_well_with_the_servers_role(database: Urls, catalog: Catalog):
     assert [finding.subject for finding in found] == [
         "connection",
         "version",
+        "writes",
         "migrations",
         "role",
         "ownership",

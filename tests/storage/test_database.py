@@ -179,6 +179,13 @@ async def test_a_statement_that_takes_too_long_is_unavailable(pooled):
             await connection.execute(sa.text("SELECT pg_sleep(20)"))
 
 
+async def test_what_a_database_cannot_do_while_it_recovers_is_tried_again(server: Database):
+    """It refuses unlogged tables so; raised by hand, as none of the tests' databases is a standby."""
+    with pytest.raises(Unavailable):
+        async with server.transaction([ADA]) as connection:
+            await connection.execute(sa.text("DO $$ BEGIN RAISE SQLSTATE '0A000'; END $$"))
+
+
 async def test_a_database_that_only_reads_is_unavailable_to_writers(sql, pooled):
     """Such as a standby that is not promoted yet: the values are good, the moment is not."""
     sql.execute(f"ALTER DATABASE {sql.info.dbname} SET default_transaction_read_only = on".encode())
