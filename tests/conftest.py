@@ -17,7 +17,6 @@ from syncserver import resources
 from syncserver.app import server as app_server
 from syncserver.app import wiring
 from syncserver.app.settings import Settings
-from syncserver.engine import tokens
 from syncserver.storage import embedded, schema
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
@@ -112,7 +111,7 @@ def serving(database: Urls) -> Serving:
     @asynccontextmanager
     async def run(**changed: object) -> AsyncIterator[Live]:
         settings = replace(Settings(port=0, sweep_s=0.5, drain_s=1.0), **changed)  # type: ignore[arg-type]
-        parts = wiring.Parts(settings, database.server, tokens.verifier(SECRET))
+        parts = wiring.Parts(settings, database.server, SECRET)
         started = asyncio.Event()
         with app_server.bound(settings.host, settings.port) as listening:
             server = app_server.Server(wiring.application(parts), settings, started=started.set)

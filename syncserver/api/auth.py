@@ -18,14 +18,14 @@ def the_house(request: Request) -> House:
     return house
 
 
-def actor(
+async def actor(
     house: Annotated[House, Depends(the_house)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Actor:
     """The actor of a request; raises Unauthorised."""
     if credentials is None:
         raise Unauthorised("This needs an Authorization header with a bearer token.")
-    return house.verify(credentials.credentials)
+    return await house.keys.by_token(credentials.credentials)
 
 
 InHouse = Annotated[House, Depends(the_house)]

@@ -1,5 +1,6 @@
 """Every error as a problem document (RFC 9457): what is wrong, where, and whether to try again."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from syncserver.core import protocol
-from syncserver.core.errors import Invalid, Malformed, Refetch, Superseded, SyncError, Unauthorised, Unavailable
+from syncserver.core.errors import (
+    Invalid,
+    Malformed,
+    RateLimited,
+    Refetch,
+    Superseded,
+    SyncError,
+    Unauthorised,
+    Unavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -63,8 +73,8 @@ def problem(error: SyncError) -> Response:
             document |= {"row": error.row, "conflict_id": error.conflict_id}
         case Unauthorised():
             headers["WWW-Authenticate"] = "Bearer"
-        case Unavailable():
-            headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        case Unavailable() | RateLimited():
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
         case _:
             pass
     return answer(document, error.status, headers)

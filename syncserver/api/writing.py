@@ -8,7 +8,17 @@ from pydantic import ValidationError
 
 from syncserver.core import protocol, values
 from syncserver.core.actor import Actor, Device
-from syncserver.core.errors import Invalid, NotFound, Removed, Superseded, SyncError, TooLarge, Unavailable
+from syncserver.core.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    OverQuota,
+    Removed,
+    Superseded,
+    SyncError,
+    TooLarge,
+    Unavailable,
+)
 from syncserver.engine import decide
 from syncserver.engine.house import House
 from syncserver.storage.resource import Resource
@@ -16,7 +26,7 @@ from syncserver.storage.rows import Listed
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 _HTTP_DEVICE = "http"
-_REJECTED: Mapping[str, type[SyncError]] = {e.code: e for e in (NotFound, Removed, TooLarge)}
+_REJECTED: Mapping[str, type[SyncError]] = {e.code: e for e in (NotFound, Removed, TooLarge, Forbidden, OverQuota)}
 
 
 async def write(house: House, by: Actor, resource: Resource, mutation: dict[str, Any]) -> Response:

@@ -24,7 +24,7 @@ def serve(settings: Settings, _: argparse.Namespace) -> None:
     configure(settings.log_level)
     key = secret.load(settings.data_dir)
     with server.bound(settings.host, settings.port) as listening, databases.ready(settings) as urls:
-        parts = wiring.Parts(settings, urls.server, tokens.verifier(key))
+        parts = wiring.Parts(settings, urls.server, key)
         host, port = listening.getsockname()[:2]
 
         def started() -> None:

@@ -12,14 +12,16 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
-from syncserver.api import changes, conflicts, errors, health, push, tickets, verify
+from syncserver.api import changes, conflicts, errors, health, push, verify
 from syncserver.api import resources as resource_routes
+from syncserver.api import tickets as ticket_routes
 from syncserver.app.settings import Settings
 from syncserver.core import frames
-from syncserver.core.actor import Actor
+from syncserver.engine import tokens
 from syncserver.engine.ephemera import Ephemera
 from syncserver.engine.expiry import Expiry
 from syncserver.engine.house import Guest, House
+from syncserver.engine.keys import Keys
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
 from syncserver.engine.tickets import Tickets
@@ -45,7 +47,7 @@ def now() -> datetime:
 class Parts:
     """Everything that runs in one process."""
 
-    def __init__(self, settings: Settings, url: str, verify: Callable[[str], Actor]) -> None:
+    def __init__(self, settings: Settings, url: str, secret: bytes) -> None:
         catalog = resources.catalog()
         self.database = Database(url, connections=settings.database_connections)
         self.pull = Pull(self.database, catalog)
@@ -80,13 +82,15 @@ class Parts:
             rings={listener.CHANNEL: self.feed.ring, notes.CHANNEL: self.ephemera.ring},
             listening=self._listening,
         )
+        tickets = Tickets(self.database)
+        self.keys = Keys(tokens.verifier(secret), tickets)
         verification = Verify(self.database, catalog)
         self.house = House(
             push=self.push,
             pull=self.pull,
             hub=self.hub,
-            verify=verify,
-            tickets=Tickets(self.database),
+            keys=self.keys,
+            tickets=tickets,
             verification=verification,
             verified=self._verified,
             epoch=self._epoch,
@@ -179,7 +183,7 @@ def application(parts: Parts) -> FastAPI:
     api.include_router(sse.router)
     api.include_router(push.router)
     api.include_router(conflicts.router)
-    api.include_router(tickets.router)
+    api.include_router(ticket_routes.router)
     api.include_router(verify.router)
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)

@@ -3,6 +3,10 @@
 SyncError
   Malformed      the input is not what the protocol calls a message        400, close 4500
   Unauthorised   no token, or one that does not hold                       401, close 4501
+    Claimed      of a session that a signed-in reader has taken over       401, close 4501
+  Forbidden      understood, and not allowed to this actor                 403
+  ForbiddenOrigin  a web page that the operator has not let in             403, close 4503
+  OverQuota      no room for more rows of this owner                       403
   Unsupported    a protocol version that this server does not speak        400, close 4502
   NotFound       no such row for this actor                                404
   DependencyFailed   a mutation that had to work before did not            409
@@ -11,6 +15,7 @@ SyncError
   Refetch        the cursor cannot be honoured: start from nothing         410
   TooLarge       over a limit                                              413, close 1009
   Invalid        understood, but a value is wrong                          422
+  RateLimited    too much in too short a time; try again later             429, close 4003
   Unavailable    the database is away; try again                           503
   SetupError     the operator has something to do before the server can start
 """
@@ -49,6 +54,54 @@ class Unauthorised(SyncError):
     title = "Not signed in"
     status = 401
     close = 4501
+
+
+class Claimed(Unauthorised):
+    """A signed-in reader has taken this session's rows over: sign in as that reader, then fetch everything again."""
+
+    code = "claimed"
+
+    def __init__(self) -> None:
+        super().__init__("A signed-in reader has claimed this session: sign in, and fetch everything again.")
+
+
+class Forbidden(SyncError):
+    """Understood, and not allowed, whoever asks again."""
+
+    code = "forbidden"
+    title = "Not allowed"
+    status = 403
+
+
+class ForbiddenOrigin(SyncError):
+    """The request comes from a web page of another place, which the operator has not let in."""
+
+    code = "forbidden_origin"
+    title = "This origin is not let in"
+    status = 403
+    close = 4503
+
+
+class OverQuota(SyncError):
+    """The owner has as many rows as one may have: remove some first."""
+
+    code = "quota"
+    title = "No room for more rows"
+    status = 403
+
+
+class RateLimited(SyncError):
+    """More than one guest may ask in this time. Nothing was lost: the same again after `retry_after_s` seconds."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+    status = 429
+    close = 4003
+    retry = True
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unsupported(SyncError):

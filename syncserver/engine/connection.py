@@ -52,7 +52,7 @@ class Connection:
         """From a good hello to the end, whatever ends it."""
         device = Device(said.device.id, said.device.name)
         sender = Sender(actor.owner, device, said.client_id)
-        guest = Guest(actor.owner, self._out.goodbye, self._out.offer, sender, said.device.app)
+        guest = Guest(actor.owner, self._out.goodbye, self._out.offer, sender, said.device.app, actor=actor)
         following = Following(self._house, actor.owner, self._out)
         welcome = await greeting.welcome(self._house, actor, said, guest.id)
         self._protocol.opened()
@@ -105,7 +105,7 @@ class Connection:
             case frames.Ping():
                 return encode.frame(frames.Pong(sent_at=frame.sent_at, server_time=self._house.now()))
             case frames.Auth():
-                self._renew(guest, self._house.verify(frame.token))
+                self._renew(guest, await self._house.keys.by_token(frame.token))
             case _:
                 return await self._by_verb(guest, frame)
         return None
@@ -121,6 +121,7 @@ class Connection:
     def _renew(self, guest: Guest, actor: Actor) -> None:
         if actor.owner != guest.owner:
             raise Unauthorised("The new token is another reader's: connect again with it.")
+        guest.actor = actor
         self._term.until(actor.expires_at)
 
     def _expiring(self, in_s: float) -> None:

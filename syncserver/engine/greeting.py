@@ -28,8 +28,8 @@ async def hello(protocol: Protocol, message: Callable[[], Awaitable[str | bytes]
 async def who(house: House, said: frames.Hello) -> Actor:
     """The actor of the token or ticket in a hello; raises Unauthorised, Unavailable."""
     if said.ticket is not None:
-        return await house.tickets.redeem(said.ticket)
-    return house.verify(said.token or "")
+        return await house.keys.by_ticket(said.ticket)
+    return await house.keys.by_token(said.token or "")
 
 
 async def welcome(house: House, actor: Actor, said: frames.Hello, connection: str) -> frames.Welcome:

@@ -13,6 +13,7 @@ from syncserver.core import values
 from syncserver.core.actor import Actor
 from syncserver.core.errors import Invalid
 from syncserver.engine.decide import Sender
+from syncserver.engine.keys import Keys
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
 from syncserver.engine.tickets import Tickets
@@ -33,12 +34,13 @@ class Goodbye(Protocol):
     def __call__(self, code: int, reason: str, retry_after_s: float | None = None) -> None: ...  # noqa: D102
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Guest:
     """Somebody who is here for a while: a socket (it has a `sender`), a stream or a long-poll.
 
     `offer` queues a frame without waiting, and answers False where there is no room or no way to send it.
-    `listens_for`: the id of the device that a stream is for, if it said so.
+    `listens_for`: the id of the device that a stream is for, if it said so. `actor`: by which key it came in, the
+    latest it has shown.
     """
 
     owner: str
@@ -48,6 +50,7 @@ class Guest:
     app: str | None = None
     listens_for: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
+    actor: Actor | None = None
 
     @property
     def device_id(self) -> str | None:
@@ -60,7 +63,7 @@ Verb = Callable[[Guest, Any], Awaitable[bytes | None]]
 
 
 class House:
-    """`verify`: token to actor. `epoch`: the log's identity.
+    """`keys`: who may come in. `epoch`: the log's identity.
 
     `verified`: since when an owner's positions are known to be true (None: not known). `verbs`: what answers frames
     that a connection does not answer itself. `gone`: hears of each guest who has left. `readers`: how many may read
@@ -73,7 +76,7 @@ class House:
         push: Push,
         pull: Pull,
         hub: Hub,
-        verify: Callable[[str], Actor],
+        keys: Keys,
         tickets: Tickets,
         verification: Verify,
         verified: Callable[[str], datetime | None],
@@ -88,7 +91,7 @@ class House:
         self.push = push
         self.pull = pull
         self.hub = hub
-        self.verify = verify
+        self.keys = keys
         self.tickets = tickets
         self.verification = verification
         self.verified = verified

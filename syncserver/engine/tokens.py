@@ -1,6 +1,6 @@
 """Bearer tokens: a JWT (RFC 7519), HS256 with the server's secret, whose subject is the reader's name."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -19,10 +19,10 @@ def mint(secret: bytes, user: str, now: datetime, ttl: timedelta) -> str:
     return jwt.encode({"sub": user, "iat": now, "exp": now + ttl}, secret, algorithm=_ALGORITHM)
 
 
-def verifier(secret: bytes) -> Callable[[str], Actor]:
+def verifier(secret: bytes) -> Callable[[str], Awaitable[Actor]]:
     """A function from token to actor; it raises Unauthorised with a reason that repeats nothing of the token."""
 
-    def verify(token: str) -> Actor:
+    async def verify(token: str) -> Actor:
         if len(token) > _MAX_CHARS:
             raise Unauthorised("The token is too long.")
         try:

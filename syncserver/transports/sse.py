@@ -81,7 +81,7 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _follow(self, out: Outgoing) -> None:
-        guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id)
+        guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id, actor=self._actor)
         following = Following(self._house, guest.owner, out)
         term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, EXPIRED, "the token has expired", 0))
         self._house.entered(guest)
@@ -152,7 +152,7 @@ async def stream(
 async def _who(house: House, authorization: str | None, ticket: str | None) -> Actor:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
-        return house.verify(token.strip())
+        return await house.keys.by_token(token.strip())
     if ticket is not None:
-        return await house.tickets.redeem(ticket)
+        return await house.keys.by_ticket(ticket)
     raise Unauthorised("This needs an Authorization header with a bearer token, or a ticket.")

@@ -1,5 +1,6 @@
 """Bearer tokens: what is let in, and what is turned away without repeating it."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncserver.core.actor import OWNER_MAX_CHARS
+from syncserver.core.actor import OWNER_MAX_CHARS, Actor
 from syncserver.core.errors import Unauthorised
 from syncserver.engine import tokens
 
@@ -20,7 +21,14 @@ SECRET = b"a secret for tests, long enough for any algorithm there is"
 OTHER = b"another secret for tests, as long as the first one of them is"
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
-verify = tokens.verifier(SECRET)
+
+
+def verify(token: str) -> Actor:
+    return asyncio.run(_verify(token))
+
+
+async def _verify(token: str) -> Actor:
+    return await tokens.verifier(SECRET)(token)
 
 
 def signed(claims: dict[str, Any] | bytes, secret: bytes = SECRET, algorithm: str = "HS256") -> str:

@@ -22,7 +22,6 @@ from syncserver.app import server as app_server
 from syncserver.app import wiring
 from syncserver.app.logging import configure
 from syncserver.app.settings import Settings
-from syncserver.engine import tokens
 from tests.faults.kills import Kill, planned
 from tests.faults.mutants import MUTANTS
 from tests.harness import SECRET
@@ -117,7 +116,7 @@ def _become_server(order: dict[str, Any], told: int) -> None:
     settings = Settings(port=order["port"], **order["settings"])
     if order["kill"]:
         planned(Kill(**order["kill"]))
-    parts = wiring.Parts(settings, order["url"], tokens.verifier(SECRET))
+    parts = wiring.Parts(settings, order["url"], SECRET)
     if order["mutant"]:
         MUTANTS[order["mutant"]](parts)
 

@@ -12,7 +12,7 @@ from tests.transports.sockets import HELLO, greeted, raw
 
 
 async def test_a_ticket_opens_one_socket(live: Live):
-    actor = live.parts.house.verify(token("ada"))
+    actor = await live.parts.house.keys.by_token(token("ada"))
     ticket = await live.parts.house.tickets.issue(actor)
     async with raw(live) as socket:
         await socket.say({**HELLO, "ticket": ticket})
