@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from syncserver.core import clock, protocol, temporaries, values
 from syncserver.core.actor import Device
-from syncserver.core.errors import Invalid, NotFound, Removed, SyncError
+from syncserver.core.errors import Forbidden, Invalid, NotFound, Removed, SyncError
 from syncserver.core.resolver import Reason, Resolution, Version
 from syncserver.core.values import Mutation
 from syncserver.storage.changes import Entry, Place
@@ -139,6 +139,8 @@ def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime
     resource = catalog.get(mutation.resource)
     if resource is None:
         raise NotFound("There is no such resource here.")
+    if resource.read_only:
+        raise Forbidden("Rows of this resource are made and removed by routes of their own.")
     if mutation.op != "remove" and mutation.data is None:
         raise Invalid("A put or a patch needs data.", [{"pointer": "/data", "detail": "missing"}])
     if not isinstance(mutation.key, str) and resource.make_key is None:

@@ -165,7 +165,7 @@ async def entries(connection: AsyncConnection, places: Sequence[Place]) -> dict[
 
 
 _REMOVED = sa.text("""
-    SELECT sync_removed_v2(:owner, :resource, :key, :updated_at, :device_id)
+    SELECT sync_removed_v3(:owner, :resource, :key, :updated_at, :device_id)
 """)
 
 

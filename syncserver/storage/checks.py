@@ -11,7 +11,17 @@ from syncserver.storage.resource import Catalog
 
 OLDEST = 150000
 _TIMEOUT_S = 5
-_GUARDED = ("channels", "changes", "conflicts", "mutations", "temporary_keys", "tickets", "presences", "notes")
+_GUARDED = (
+    "channels",
+    "changes",
+    "conflicts",
+    "mutations",
+    "temporary_keys",
+    "tickets",
+    "presences",
+    "notes",
+    "revocations",
+)
 _OURS = (*_GUARDED, "epoch", "processes")
 
 

@@ -28,7 +28,8 @@ class Resource:
     `key` is the column that, with owner, is the primary key. `model` holds the fields a client writes; a `put` is
     validated against it whole, a `patch` after merging. `complete` fills in what follows from the other fields.
     `filters` are the columns that a list may be filtered by. `make_key` makes a key where the server has to: a client
-    then names the row by a temporary name until it is told; None where clients make all keys.
+    then names the row by a temporary name until it is told; None where clients make all keys. `read_only`: clients see
+    it and never push to it; it has a door of its own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Resource:
     filters: Sequence[str] = ()
     complete: Callable[[Fields], Fields] = as_it_comes
     make_key: Callable[[], str] | None = None
+    read_only: bool = False
 
     @cached_property
     def resolver(self) -> ConflictResolver:

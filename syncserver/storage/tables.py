@@ -87,7 +87,19 @@ tickets = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("token_expires_at", sa.DateTime(timezone=True)),
     sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("token_id", sa.Text),
+    sa.Column("issued_at", sa.DateTime(timezone=True)),
     sa.Index("tickets_expires_at_idx", "expires_at"),
+)
+
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("token_id", sa.Text, primary_key=True),
+    sa.Column("before", sa.DateTime(timezone=True)),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("revocations_expires_at_idx", "expires_at"),
 )
 
 processes = sa.Table(

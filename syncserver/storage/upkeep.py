@@ -17,7 +17,7 @@ _HEAD = sa.text("""
     WHERE owner = :owner
 """)
 _RECORD = sa.text("""
-    SELECT sync_record_v2(:owner, :resource, :key, :op,
+    SELECT sync_record_v3(:owner, :resource, :key, :op,
       CASE WHEN :gone THEN greatest(clock_timestamp(), :updated_at + interval '1 microsecond') ELSE :updated_at END,
       :device_id)
 """)

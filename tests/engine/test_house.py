@@ -25,7 +25,7 @@ def gone() -> list[Guest]:
 def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
     arguments: dict[str, Any] = dict.fromkeys(("push", "pull", "hub", "tickets", "verification"))
-    arguments |= dict.fromkeys(("verify", "verified", "epoch", "now"), _unused)
+    arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
     return House(**arguments, gone=gone.append)
 
 

@@ -151,9 +151,9 @@ def test_the_log_cannot_be_written_but_by_its_triggers(role_of_server, statement
 @pytest.mark.parametrize(
     "call",
     [
-        "sync_record_v2('user:ada', 'progress', 'forged', 'put', now(), NULL)",
-        "sync_track_v2('reading_progress', 'again', 'publication_id')",
-        "sync_untrack_v2('reading_progress', 'progress')",
+        "sync_record_v3('user:ada', 'progress', 'forged', 'put', now(), NULL)",
+        "sync_track_v3('reading_progress', 'again', 'publication_id')",
+        "sync_untrack_v3('reading_progress', 'progress')",
         "sync_isolate_v1('reading_progress')",
     ],
 )
@@ -168,7 +168,7 @@ def test_a_capture_trigger_cannot_be_put_on_a_table_of_ones_own(role_of_server):
     )
     with pytest.raises(errors.InsufficientPrivilege, match="permission denied"):
         role_of_server.execute(
-            "CREATE TRIGGER forge AFTER INSERT ON forged FOR EACH ROW EXECUTE FUNCTION sync_capture_progress_v2()"
+            "CREATE TRIGGER forge AFTER INSERT ON forged FOR EACH ROW EXECUTE FUNCTION sync_capture_progress_v3()"
         )
 
 
@@ -197,7 +197,7 @@ def test_row_security_off_is_an_error_and_shows_nothing(role_of_server):
 def test_a_removal_of_another_owner_cannot_be_given_a_stamp(role_of_server, filled):
     filled.execute("DELETE FROM reading_progress")
     with pytest.raises(errors.InsufficientPrivilege):
-        as_owners(role_of_server, ADA).execute("SELECT sync_removed_v2(%s, 'progress', 'moby', now(), 'phone')", [BEN])
+        as_owners(role_of_server, ADA).execute("SELECT sync_removed_v3(%s, 'progress', 'moby', now(), 'phone')", [BEN])
 
 
 # -- owners of every shape ---------------------------------------------------
