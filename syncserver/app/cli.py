@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from syncserver import __version__
-from syncserver.app import commands, doctor, follow, settings
+from syncserver.app import backups, commands, doctor, follow, settings, signing
 from syncserver.core.errors import SyncError
 
-_WHERE = ("data_dir",)
-_DEVICE = ("data_dir", "url", "token")
+_WHERE = ("data_dir", *signing.SETTINGS)
+_DEVICE = ("data_dir", "url", "token", *signing.SETTINGS)
+_CHECKED = ("data_dir", "database_url", "owner_url", "postgres_bin", *signing.SETTINGS)
 _DATABASE = ("data_dir", "database_url", "owner_url", "postgres_bin")
 
 
@@ -47,8 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     _check(commands_)
     _doctor(commands_)
     _rotate_epoch(commands_)
+    _backup(commands_)
+    _restore(commands_)
     _psql(commands_)
     _token(commands_)
+    _revoke(commands_)
     _tail(commands_)
     _put(commands_)
     return parser
@@ -88,7 +92,7 @@ def _migrate(to: _Commands) -> None:
 
 def _check(to: _Commands) -> None:
     more = "Looks at the database, the server's role, triggers and durability. Ends with 1 if something must be mended."
-    _command(to, "check", commands.check, "say what is wrong with the set-up, and what to do", _DATABASE, more)
+    _command(to, "check", commands.check, "say what is wrong with the set-up, and what to do", _CHECKED, more)
 
 
 def _doctor(to: _Commands) -> None:
@@ -118,6 +122,21 @@ def _rotate_epoch(to: _Commands) -> None:
     _command(to, "rotate-epoch", commands.rotate_epoch, summary, _DATABASE, more)
 
 
+def _backup(to: _Commands) -> None:
+    more = "Servers may run meanwhile. Keep the data folder's `secret` beside it, at a place of its own."
+    parser = _command(to, "backup", backups.backup, "write the whole database to a file", _DATABASE, more)
+    parser.add_argument("file", metavar="FILE", help="a file that is not there yet")
+
+
+def _restore(to: _Commands) -> None:
+    more = (
+        "Stop the servers first. What is there now is replaced, all or nothing; then every device fetches everything"
+        " again, once, and sends what it had not sent."
+    )
+    parser = _command(to, "restore", backups.restore, "put a backup in place of the database", _DATABASE, more)
+    parser.add_argument("file", metavar="FILE", help="what `syncserver backup` wrote")
+
+
 def _psql(to: _Commands) -> None:
     more = (
         "Opens psql on the server's database, as the tables' owner. What you change reaches every device."
@@ -131,6 +150,23 @@ def _token(to: _Commands) -> None:
     parser = _command(to, "token", commands.token, "make a token for a reader", _WHERE, more)
     parser.add_argument("--user", required=True, help="the reader's name, for example ada")
     parser.add_argument("--days", type=_days, default=_days("365"), help="how long it is good for (default 365)")
+
+
+def _revoke(to: _Commands) -> None:
+    more = (
+        "Who came in with it is sent away within a second. `syncserver token` says the id of each token that it makes."
+    )
+    parser = _command(to, "revoke", commands.revoke, "take back a reader's tokens", _DATABASE, more)
+    parser.add_argument("--user", required=True, help="the reader's name, for example ada")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--token-id", type=_token_id, help="the id (`jti`) of one token")
+    what.add_argument("--all", action="store_true", help="every token that was issued until now")
+
+
+def _token_id(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
 
 
 def _days(text: str) -> timedelta:

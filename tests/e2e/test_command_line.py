@@ -26,7 +26,21 @@ def login(database: Urls, *statements: str) -> str:
 
 def test_help_names_every_command():
     said = run("--help").stdout
-    for name in ("serve", "migrate", "token", "tail", "put", "check", "doctor", "rotate-epoch", "psql"):
+    names = (
+        "serve",
+        "migrate",
+        "token",
+        "revoke",
+        "tail",
+        "put",
+        "check",
+        "doctor",
+        "rotate-epoch",
+        "backup",
+        "restore",
+        "psql",
+    )
+    for name in names:
         assert name in said
 
 
