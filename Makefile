@@ -41,13 +41,15 @@ simulate: $(READY) ## 200 readers for 60 s against a live server; fails if anyth
 soak: $(READY) ## 30 minutes of the same with PostgreSQL killed, links cut and clients stalled; fails if anything grows, too
 	@$(BIN)/python tests/bench/readers.py --seconds 1800 --faults $(ARGS)
 
-prove: $(READY) ## The proofs of docs/reliability.md in their long form, one after the other (about 40 minutes)
+prove: $(READY) ## The proofs of docs/reliability.md in their long form, one after the other (about 50 minutes)
 	$(BIN)/python tests/oracle/database.py --commits 25000 --comparisons 80000
 	$(BIN)/python tests/oracle/control.py
 	$(BIN)/python tests/oracle/clocks.py --rounds 300
 	$(BIN)/python tests/faults/exactly_once.py --kills 500
 	$(BIN)/python tests/faults/wire.py --runs 200 --clients 50
-	SYNCSERVER_PROVE=1 $(BIN)/python -m pytest tests/e2e/test_client_machine.py tests/oracle/test_mutants.py tests/faults/test_mutants.py --timeout 3600
+	$(BIN)/python tests/faults/fuzz.py --count 100000
+	SYNCSERVER_PROVE=1 $(BIN)/python -m pytest tests/e2e/test_client_machine.py tests/oracle/test_mutants.py tests/faults/test_mutants.py \
+	  tests/api/test_every_answer_is_documented.py --timeout 3600
 
 bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run
 	@$(BIN)/python tests/bench/bench.py $(ARGS)

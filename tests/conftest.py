@@ -1,6 +1,7 @@
 """A real PostgreSQL for the whole run, a database of its own for each test, and servers on real sockets."""
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -20,9 +21,25 @@ from syncserver.app.settings import Settings
 from syncserver.storage import embedded, schema
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
+from tests import logs
 from tests.harness import SECRET, Live, Program, Serving, Urls
 
 _databases = count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_leaks() -> Iterator[None]:
+    """All that servers log in this run (in this worker's part of it) is kept; the run fails where it shows a secret."""
+    with logs.kept():
+        yield
+        if found := logs.leaks():
+            pytest.fail(logs.complaint(found), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _all_is_logged() -> None:
+    """Whatever a test before this one set."""
+    logging.getLogger("syncserver").setLevel(logging.DEBUG)
 
 
 @pytest.fixture

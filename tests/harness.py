@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +16,26 @@ import psycopg
 
 from syncserver.app import wiring
 from syncserver.engine import tokens
+from tests import logs
 
 SECRET = b"a secret for tests, long enough for any algorithm there is"
+
+
+UNLIMITED: dict[str, int] = dict.fromkeys(
+    (
+        "sockets_per_owner",
+        "streams_per_owner",
+        "connections_per_address",
+        "frames_per_s",
+        "mutations_per_s",
+        "requests_per_s",
+        "tickets_per_minute",
+        "wrong_keys_per_minute",
+        "sessions_per_minute",
+    ),
+    0,
+)
+"""Settings of a server that is flooded on purpose."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +84,15 @@ class Program:
 
     def start(self, *flags: str) -> None:
         """Start it and wait until it says that it is ready; on the same port as before."""
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "syncserver",
-                "serve",
-                "--data-dir",
-                str(self.folder),
-                "--port",
-                str(self.port),
-                *flags,
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
+        folder, port = str(self.folder), str(self.port)
+        with logs.file() or nullcontext() as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "syncserver", "serve", "--data-dir", folder, "--port", port, *flags],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**environment(), "SYNCSERVER_LOG_LEVEL": "debug"},
+            )
         said = self.process.stdout.readline() if self.process.stdout else ""
         found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
         if not found:

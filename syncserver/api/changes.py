@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from syncserver.api import errors
+from syncserver.api import describe, errors
 from syncserver.api.auth import By, InHouse
-from syncserver.core import bodies, encode, values
+from syncserver.core import address, bodies, encode, values
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.engine import waiting
@@ -16,6 +16,11 @@ from syncserver.engine.together import first_of
 router = APIRouter(tags=["changes"])
 PAGE_MAX = 1000
 _PRIVATE = {"Cache-Control": "private, no-store"}
+_HEADERS = {
+    **describe.PRIVATE,
+    **describe.etag("The cursor to go on from", '[^"]+'),
+    "Sync-Cursor": {"description": "The cursor to go on from.", "required": True, "schema": {"type": "string"}},
+}
 
 
 @router.get(
@@ -23,9 +28,10 @@ _PRIVATE = {"Cache-Control": "private, no-store"}
     summary="What changed since a cursor",
     response_model=bodies.ChangesAnswer,
     responses={
-        204: {"description": "No news; `Sync-Cursor` is the cursor to go on from."},
-        304: {"description": "No news since the cursor in If-None-Match."},
-        **errors.responses(401, 410, 422, 503),
+        200: {"headers": _HEADERS},
+        204: {"description": "No news; `Sync-Cursor` is the cursor to go on from.", "headers": _HEADERS},
+        304: {"description": "No news since the cursor in If-None-Match.", "headers": _HEADERS},
+        **errors.responses(410),
     },
 )
 async def poll(
@@ -42,14 +48,18 @@ async def poll(
     wait: Annotated[
         int, Query(ge=0, le=values.WAIT_MAX_S, description="Seconds to wait for news; 0 answers at once.")
     ] = 0,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[
+        str | None, Header(max_length=256, description="The ETag of an answer: 304 if it still holds.")
+    ] = None,
 ) -> Response:
     """Rows in order of offset. While `more` is true, ask again at once with the new cursor."""
     at = Cursor.parse(cursor) if cursor is not None else None
     query = waiting.Query(by.owner, at, house.wanted(resources), limit)
-    found = (
-        await first_of(waiting.news(house, query, wait), _left(request)) if wait else await waiting.page(house, query)
-    )
+    if wait:
+        with house.limits.connected(address.of(request.scope)):
+            found = await first_of(waiting.news(house, query, wait, by), _left(request))
+    else:
+        found = await waiting.page(house, query)
     return _answer(*found, if_none_match) if found is not None else Response(None, 204)  # which nobody hears
 
 

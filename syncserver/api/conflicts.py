@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import orjson
 from fastapi import APIRouter, Body, Path, Query, Response
 
-from syncserver.api import errors, paging, writing
+from syncserver.api import describe, errors, paging, writing
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.core import bodies, clock, values
@@ -19,12 +19,18 @@ router = APIRouter(prefix="/conflicts", tags=["conflicts"], route_class=Route)
 LIST_MAX = 500
 _GIVEN = ("device_id", "device_name", "mutation_id")
 _Body = Annotated[dict[str, Any] | None, Body()]
-_Id = Annotated[str, Path(description="A conflict's id.")]
+_Id = Annotated[str, Path(max_length=64, description="A conflict's id.")]
+_RESTORED: describe.Answers = {
+    200: {
+        "description": "The row as it is now.",
+        "headers": {**describe.PRIVATE, **describe.etag("The row's offset", "[0-9]+"), **describe.STATUS},
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+    **describe.DONE,
+}
 
 
-@router.get(
-    "", summary="What was decided", response_model=bodies.ConflictsAnswer, responses=errors.responses(401, 422, 503)
-)
+@router.get("", summary="What was decided", response_model=bodies.ConflictsAnswer, responses=describe.OK)
 async def listed(
     house: InHouse,
     by: By,
@@ -43,7 +49,7 @@ async def listed(
     "/{conflict_id}",
     summary="One decision, with both versions",
     response_model=bodies.ConflictAnswer,
-    responses=errors.responses(401, 404, 503),
+    responses={**describe.OK, **errors.responses(404)},
 )
 async def got(house: InHouse, by: By, conflict_id: _Id) -> Response:
     """The version that won and the one that lost, whole."""
@@ -53,10 +59,8 @@ async def got(house: InHouse, by: By, conflict_id: _Id) -> Response:
 @router.post(
     "/{conflict_id}/restore",
     summary="Write the losing version again",
-    responses={
-        204: {"description": "The loser was a removal: the row is gone."},
-        **errors.responses(400, 401, 404, 413, 422, 503),
-    },
+    responses={**_RESTORED, **errors.responses(403, 404, 409)},
+    openapi_extra=describe.beside(*_GIVEN),
 )
 async def restore(house: InHouse, by: By, conflict_id: _Id, body: _Body = None) -> Response:
     """A new write that knows the row as it is, so it reaches every device. Answers with the row.

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from syncserver.core import protocol
 from syncserver.core.errors import (
+    BodyTimeout,
     Invalid,
     Malformed,
     RateLimited,
@@ -23,45 +27,21 @@ from syncserver.core.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-        "reason": {"type": "string", "description": "with refetch"},
-        "row": {"description": "with superseded: the winner"},
-        "conflict_id": {"type": ["string", "null"], "description": "with superseded"},
-    },
-}
-
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: these statuses answer with a problem document."""
-    return {
-        status: {"description": "A problem document (RFC 9457).", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
-        for status in statuses
-    }
+    """For OpenAPI: these statuses answer with a problem document; `document` adds those that any route may answer."""
+    return {status: {"$ref": f"#/components/responses/Problem{status}"} for status in statuses}
 
 
-def problem(error: SyncError) -> Response:
-    """The response for an error of our tree."""
+def problem(error: SyncError, **beside: Any) -> Response:
+    """The response for an error of our tree; `beside`: what else the document holds."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "code": error.code,
+        **beside,
     }
     headers: dict[str, str] = {}
     match error:
@@ -73,6 +53,8 @@ def problem(error: SyncError) -> Response:
             document |= {"row": error.row, "conflict_id": error.conflict_id}
         case Unauthorised():
             headers["WWW-Authenticate"] = "Bearer"
+        case BodyTimeout():
+            headers["Connection"] = "close"  # what still drips in is nobody's business
         case Unavailable() | RateLimited():
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
         case _:
@@ -98,12 +80,13 @@ def install(app: FastAPI) -> None:
             raise TypeError(type(error))
         return problem(_validation(error))
 
-    async def theirs(_: Request, error: Exception) -> Response:
+    async def theirs(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise TypeError(type(error))
-        title = str(error.detail)
-        document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": title, "code": "http"}
-        return answer(document, error.status_code, error.headers)
+        status, title = error.status_code, str(error.detail)
+        document = {"type": "about:blank", "title": title, "status": status, "detail": title, "code": _code(status)}
+        headers = {"Allow": _allowed(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+        return answer(document, status, headers)
 
     async def fault(_: Request, __: Exception) -> Response:
         return problem(SyncError("The server made a mistake; its log says which."))
@@ -112,6 +95,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, theirs)
     app.add_exception_handler(Exception, fault)
+
+
+def _code(status: int) -> str:
+    """What programs call an error of the framework: the name of its status."""
+    return HTTPStatus(status).name.lower()
+
+
+def _allowed(request: Request) -> str:
+    """All methods that this place has: the framework names only those of the first route that it found."""
+    place, routes = request.scope["path"], iter_route_contexts(request.app.routes)
+    at_place = [route for route in routes if route.path and compile_path(route.path)[0].match(place)]
+    return ", ".join(sorted({method for route in at_place for method in route.methods or ()}))
 
 
 def _validation(error: RequestValidationError) -> SyncError:

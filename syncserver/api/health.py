@@ -1,25 +1,59 @@
-"""/healthz: the process answers. /readyz: and it can do its work."""
+"""/healthz: the process answers. /readyz: and it can do its work; where it cannot, which part of it is the reason."""
 
-from fastapi import APIRouter, Response
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 
 from syncserver.api import errors
 from syncserver.api.auth import InHouse
 from syncserver.core.errors import Unavailable
+from syncserver.engine.readiness import Part, Readiness
 
 router = APIRouter(tags=["health"])
+_UNCACHED = {"Cache-Control": "no-store"}
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Alive):
+    """Every part that was tried, each of them `ok`."""
+
+    parts: dict[str, Part]
+
+
+def the_readiness(request: Request) -> Readiness:
+    """What tries the parts; the wiring put it there."""
+    readiness: Readiness = request.app.state.readiness
+    return readiness
 
 
 @router.get("/healthz", summary="The process answers")
-async def alive() -> dict[str, str]:
+async def alive(response: Response) -> Alive:
     """Whatever the database does."""
-    return {"status": "ok"}
+    response.headers.update(_UNCACHED)
+    return Alive()
 
 
-@router.get("/readyz", summary="The server can do its work", responses=errors.responses(503))
-async def ready(house: InHouse, response: Response) -> dict[str, str]:
-    """The database answers, and the server is not about to stop."""
-    response.headers["Cache-Control"] = "no-store"
+@router.get("/readyz", summary="The server can do its work", response_model=Ready, responses=errors.responses(503))
+async def ready(house: InHouse, readiness: Annotated[Readiness, Depends(the_readiness)]) -> Any:
+    """The database answers and takes writes, is at the migration that this server needs, and its doorbell is heard.
+
+    503 while one of them is not so, with the reason for each part; it is looked at anew each time.
+    """
     if house.draining:
         raise Unavailable("The server is stopping.")
-    epoch, _ = await house.pull.heads([])
-    return {"status": "ok", "epoch": epoch}
+    parts = await readiness.look()
+    wrong = Unavailable(" ".join(part.detail for part in parts.values() if part.detail is not None))
+    if wrong.detail:
+        return errors.problem(wrong, parts=_shown(parts))
+    return Response(Ready(parts=parts).model_dump_json(exclude_none=True), 200, _UNCACHED, "application/json")
+
+
+def _shown(parts: dict[str, Part]) -> dict[str, Any]:
+    return {name: {k: v for k, v in asdict(part).items() if v is not None} for name, part in parts.items()}

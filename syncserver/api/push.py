@@ -1,12 +1,12 @@
 """POST /api/v1/push: mutations over plain HTTP; the same ledger as the socket, so a retry may change transport."""
 
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
 
-from syncserver.api import errors
+from syncserver.api import frame_examples
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.core import bodies, clock
@@ -21,9 +21,10 @@ router = APIRouter(tags=["changes"], route_class=Route)
     "/push",
     summary="Propose writes",
     response_model=bodies.PushAnswer,
-    responses=errors.responses(400, 401, 413, 422, 503),
 )
-async def push(house: InHouse, by: By, body: bodies.PushBody) -> Response:
+async def push(
+    house: InHouse, by: By, body: Annotated[bodies.PushBody, Body(examples=[frame_examples.PUSH])]
+) -> Response:
     """Each mutation is answered on its own, in order; see `status`, and `code` where it is rejected."""
     sender = Sender(by.owner, Device(body.device.id, body.device.name), body.client_id)
     acks = await house.push.push(sender, body.mutations)

@@ -3,13 +3,16 @@
 Reads are plain; writes are one mutation each, through the one write door.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+from sqlalchemy.dialects import postgresql as pg
+from starlette.convertors import Convertor, register_url_convertor
 
 from syncserver.api import describe, errors, paging, writing
 from syncserver.api.auth import By, InHouse
@@ -21,10 +24,28 @@ from syncserver.storage.rows import Listed, Listing
 
 LIST_MAX = 500
 _DIGITS = 19
-_WRITE = errors.responses(400, 401, 404, 409, 413, 422, 503)
-_READ = errors.responses(401, 404, 422, 503)
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_WRITE = errors.responses(403, 404, 409)
 
-Key = Annotated[values.Key, Path()]
+_Stamp = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+Key = Annotated[values.Key, Path(description="The row's key, without control characters.")]
+
+
+class _AnyText(Convertor[str]):
+    """The rest of a path, whatever it holds: one with a line feed is a wrong key, and not another place."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 
 def router(catalog: Catalog) -> APIRouter:
@@ -37,9 +58,14 @@ def router(catalog: Catalog) -> APIRouter:
 
 def _routes(resource: Resource) -> APIRouter:
     routes = APIRouter(route_class=Route)
-    one = describe.row(resource)
+    place = "/{key}" if _has_uuids(resource) else "/{key:text}"
 
-    @routes.get("", summary=f"List {resource.name}", responses=_READ, openapi_extra=describe.listing(resource))
+    @routes.get(
+        "",
+        summary=f"List {resource.name}",
+        responses={200: describe.rows(resource)},
+        openapi_extra=describe.listing(resource),
+    )
     async def listed(
         request: Request,
         house: InHouse,
@@ -51,15 +77,26 @@ def _routes(resource: Resource) -> APIRouter:
         listing = Listing(_filters(resource, request.query_params), paging.place(after), limit + 1)
         return _list(await house.pull.listed(by.owner, resource.name, listing), limit)
 
-    @routes.get("/{key:path}", summary=f"One {resource.name}", responses={200: one, **_READ})
+    @routes.get(
+        place, summary=f"One row of {resource.name}", responses={200: describe.row(resource), **errors.responses(404)}
+    )
     async def got(house: InHouse, by: By, key: Key) -> Response:
         """The row as it is. `ETag` is its offset: send it as If-Match to write knowing it."""
-        return await writing.shown(house, by, resource, key)
+        return await writing.shown(house, by, resource, _possible(resource, key))
+
+    if not resource.read_only:
+        _writes(routes, resource)
+    return routes
+
+
+def _writes(routes: APIRouter, resource: Resource) -> None:
+    """The routes of a resource that clients write."""
+    written: describe.Answers = {200: describe.row(resource, written=True), **_WRITE}
 
     @routes.put(
-        "/{key:path}",
-        summary=f"Write a whole {resource.name}",
-        responses={200: one, **_WRITE},
+        "/{key:text}",
+        summary=f"Write a whole row of {resource.name}",
+        responses=written,
         openapi_extra=describe.body(resource, whole=True),
     )
     async def put(house: InHouse, by: By, key: Key, body: _Body, if_match: _IfMatch = None) -> Response:
@@ -67,22 +104,27 @@ def _routes(resource: Resource) -> APIRouter:
         return await writing.write(house, by, resource, _mutation("put", resource, key, body, if_match))
 
     @routes.patch(
-        "/{key:path}",
-        summary=f"Write some fields of a {resource.name}",
-        responses={200: one, **_WRITE},
+        "/{key:text}",
+        summary=f"Write some fields of a row of {resource.name}",
+        responses=written,
         openapi_extra=describe.body(resource, whole=False),
     )
     async def patch(house: InHouse, by: By, key: Key, body: _Body, if_match: _IfMatch = None) -> Response:
         """A merge patch (RFC 7396) of the row as it is."""
         return await writing.write(house, by, resource, _mutation("patch", resource, key, body, if_match))
 
-    @routes.delete("/{key:path}", summary=f"Remove a {resource.name}", status_code=204, responses=_WRITE)
+    @routes.delete(
+        "/{key:text}",
+        summary=f"Remove a row of {resource.name}",
+        status_code=204,
+        responses={**describe.DONE, **_WRITE},
+    )
     async def delete(
         house: InHouse,
         by: By,
         key: Key,
-        updated_at: Annotated[str | None, Query(description="When; now if left out.")] = None,
-        device_id: Annotated[str | None, Query(description="On which device.")] = None,
+        updated_at: Annotated[_Stamp | None, Query(description="When; now if left out.")] = None,
+        device_id: Annotated[str | None, Query(max_length=128, description="On which device.")] = None,
         if_match: _IfMatch = None,
     ) -> Response:
         """The row goes on every device. Its tombstone keeps an older offline edit from bringing it back."""
@@ -90,12 +132,21 @@ def _routes(resource: Resource) -> APIRouter:
         named = {name: value for name, value in given.items() if value is not None}
         return await writing.write(house, by, resource, _mutation("remove", resource, key, named, if_match))
 
-    return routes
-
 
 _Body = Annotated[dict[str, Any], Body()]
-_IfMatch = Annotated[str | None, Header(description='The ETag of the row as you know it, such as "12".')]
+_IfMatch = Annotated[str | None, Header(max_length=64, description='The ETag of the row as you know it, such as "12".')]
 _BESIDE = ("updated_at", "device_id", "device_name", "base", "policy", "mutation_id")
+
+
+def _has_uuids(resource: Resource) -> bool:
+    return isinstance(resource.table.c[resource.key].type, pg.UUID)
+
+
+def _possible(resource: Resource, key: str) -> str:
+    """The key, if a row of this resource could have it; raises Invalid."""
+    if _has_uuids(resource) and not _UUID.fullmatch(key):
+        raise Invalid("/path/key: a UUID", [{"pointer": "/path/key", "detail": "a UUID"}])
+    return key
 
 
 def _mutation(op: str, resource: Resource, key: str, body: dict[str, Any], if_match: str | None) -> dict[str, Any]:

@@ -19,5 +19,6 @@ router = APIRouter(tags=["changes"])
 )
 async def issue(house: InHouse, by: By) -> Response:
     """Good once, within 30 s, in the `hello` of a socket or as `ticket=` of a stream."""
+    house.limits.ticket(by.owner)
     answer = bodies.TicketAnswer(ticket=await house.tickets.issue(by), expires_in_s=VALID_S)
     return Response(encode.frame(answer), 201, {"Cache-Control": "no-store"}, "application/json")

@@ -1,8 +1,10 @@
 """POST /api/v1/verify: a client that holds everything asks whether that is what the log says; as the frame."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
 
-from syncserver.api import errors
+from fastapi import APIRouter, Body, Response
+
+from syncserver.api import describe, errors, frame_examples
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.core import bodies
@@ -14,9 +16,14 @@ router = APIRouter(tags=["changes"], route_class=Route)
     "/verify",
     summary="Do I hold what you hold?",
     response_model=bodies.VerifyAnswer,
-    responses=errors.responses(400, 401, 410, 413, 422, 503),
+    responses={**describe.OK, **errors.responses(410)},
 )
-async def verify(house: InHouse, by: By, body: bodies.VerifyBody, response: Response) -> bodies.VerifyAnswer:
+async def verify(
+    house: InHouse,
+    by: By,
+    body: Annotated[bodies.VerifyBody, Body(examples=[frame_examples.VERIFY])],
+    response: Response,
+) -> bodies.VerifyAnswer:
     """`moved`: the cursor is not the newest any more, catch up and ask again. 410: fetch everything again."""
     response.headers["Cache-Control"] = "private, no-store"
     outcome = await house.verification.compare(by.owner, body.cursor, body.digests, root="/body")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from syncserver.core import protocol, values
 from syncserver.core.actor import Actor, Device
 from syncserver.core.errors import (
+    DependencyUnknown,
     Forbidden,
     Invalid,
     NotFound,
@@ -63,7 +64,8 @@ def _placed(error: Invalid) -> Invalid:
 def _raise(ack: decide.Ack) -> None:
     status = ack["status"]
     if status == "deferred":
-        raise Unavailable(ack["detail"])
+        unknown = ack.get("code") == DependencyUnknown.code
+        raise (DependencyUnknown if unknown else Unavailable)(ack["detail"])
     if "code" in ack:
         if ack["code"] in _REJECTED:
             raise _REJECTED[ack["code"]](ack["detail"])

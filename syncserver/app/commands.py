@@ -1,21 +1,23 @@
-"""What the operator's commands do: serve, migrate, check, rotate-epoch, psql, token."""
+"""What the operator's commands do: serve, migrate, check, rotate-epoch, psql, token, revoke."""
 
 import argparse
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from shutil import which
+from uuid import uuid4
 
 from syncserver import resources
-from syncserver.app import databases, owning, secret, server, wiring
+from syncserver.app import databases, owning, secret, server, signing, wiring
 from syncserver.app.logging import configure
 from syncserver.app.settings import Settings
+from syncserver.core.actor import user_owner
 from syncserver.core.errors import SetupError
-from syncserver.engine import tokens
-from syncserver.storage import checks, schema, upkeep
+from syncserver.storage import checks, revocations, schema, upkeep
 from syncserver.storage.database import Database
 
 
@@ -23,6 +25,7 @@ def serve(settings: Settings, _: argparse.Namespace) -> None:
     """Run the server until it is asked to stop."""
     configure(settings.log_level)
     key = secret.load(settings.data_dir)
+    signing.trusted(settings, key)  # before the database is started for nothing
     with server.bound(settings.host, settings.port) as listening, databases.ready(settings) as urls:
         parts = wiring.Parts(settings, urls.server, key)
         host, port = listening.getsockname()[:2]
@@ -52,6 +55,7 @@ def migrate(settings: Settings, _: argparse.Namespace) -> None:
 
 def check(settings: Settings, _: argparse.Namespace) -> None:
     """Say what was found, line by line; ends with 1 if the server could not start."""
+    print(f"ok    sign-in: {signing.described(settings)}")
     fatal = False
     with databases.opened(settings) as urls:
         for finding in checks.examine(urls.server, resources.catalog()):
@@ -92,5 +96,25 @@ def psql(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def token(settings: Settings, options: argparse.Namespace) -> None:
-    """Print a token."""
-    print(tokens.mint(secret.load(settings.data_dir), options.user, wiring.now(), options.days))
+    """Print a token; and its id beside it, for whoever may have to take it back."""
+    token_id = str(uuid4())
+    print(signing.minting(settings)(options.user, wiring.now(), options.days, token_id), flush=True)
+    print(
+        f"To take it back: syncserver revoke --user {shlex.quote(options.user)} --token-id {token_id}", file=sys.stderr
+    )
+
+
+def revoke(settings: Settings, options: argparse.Namespace) -> None:
+    """Take back a token, or all of a reader's; servers that run notice at once."""
+    owner = user_owner(options.user)
+
+    async def work(database: Database) -> None:
+        async with database.transaction([owner]) as connection:
+            if options.token_id is None:
+                await revocations.revoke_all(connection, owner)
+            else:
+                await revocations.revoke(connection, owner, options.token_id)
+
+    owning.run(settings, work)
+    which = "Every token that was issued until now" if options.token_id is None else "The token"
+    print(f"{which} is taken back; who came in with it is sent away.")

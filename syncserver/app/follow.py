@@ -13,11 +13,10 @@ import orjson
 import syncserver_client
 from syncserver_client import Change, Client
 
-from syncserver.app import secret, wiring
+from syncserver.app import signing, wiring
 from syncserver.app.settings import Settings
 from syncserver.core import clock
 from syncserver.core.errors import Invalid, SetupError, Unauthorised, Unavailable
-from syncserver.engine import tokens
 
 _WRITTEN = ("percentage", "position", "position_kind", "series_id", "status")
 _PATIENCE_S = 10
@@ -46,8 +45,8 @@ def put(settings: Settings, options: argparse.Namespace) -> None:
 def _token(settings: Settings, options: argparse.Namespace) -> Callable[[], str]:
     """What gives a token at each connect: a new one for the user, or the one that was named."""
     if options.user:
-        key = secret.load(settings.data_dir)
-        return lambda: tokens.mint(key, options.user, wiring.now(), _TOKEN_LIFE)
+        mint = signing.minting(settings)
+        return lambda: mint(options.user, wiring.now(), _TOKEN_LIFE, None)
     if settings.token is None:
         raise Unauthorised("Who is reading? Give --user NAME, or --token.")
     named = settings.token

@@ -9,7 +9,6 @@ from fastapi import FastAPI
 
 from syncserver.app import lines
 from syncserver.app.settings import Settings
-from syncserver.core import values
 from syncserver.core.errors import SetupError
 from syncserver.engine.house import House
 
@@ -29,9 +28,9 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=lines.http(settings.slow_reader_s),
-                ws=lines.socket(settings.slow_reader_s),
-                ws_max_size=values.FRAME_BYTES,
+                http=lines.http(settings.slow_reader_s, settings.handshake_s),
+                ws=lines.socket(settings.slow_reader_s, settings.frames_per_s),
+                ws_max_size=settings.frame_bytes,
                 ws_per_message_deflate=False,
                 ws_ping_interval=_PING_S,
                 ws_ping_timeout=_PONG_S,
@@ -39,6 +38,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                forwarded_allow_ips=settings.trusted_proxies,
                 timeout_graceful_shutdown=1,
             )
         )

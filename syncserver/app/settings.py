@@ -8,7 +8,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from syncserver.core import origin
 from syncserver.core.errors import SetupError
+from syncserver.core.values import FRAME_BYTES
 
 PREFIX = "SYNCSERVER_"
 _N = TypeVar("_N", int, float)
@@ -31,12 +33,33 @@ def _port(text: str) -> int:
     return _within(int(text), 0, 65_535)
 
 
+def _limit(text: str) -> int:
+    return _within(int(text), 0, 1_000_000_000)
+
+
+def _bytes(text: str) -> int:
+    return _within(int(text), 4_096, 64 * 1_048_576)
+
+
+def _levels(text: str) -> int:
+    return _within(int(text), 8, 500)
+
+
+def _origins(text: str) -> str:
+    origin.listed(text)
+    return text
+
+
 def _count(text: str) -> int:
     return _within(int(text), 1, 10_000)
 
 
 def _seconds(text: str) -> float:
     return _within(float(text), 0.01, 86_400)
+
+
+def _leeway(text: str) -> float:
+    return _within(float(text), 0, 3_600)
 
 
 def _days(text: str) -> float:
@@ -82,6 +105,77 @@ class Settings:
     )
     conflict_days: float = _setting("days that a version which lost a conflict can be restored", 90.0, read=_days)
     drain_s: float = _setting("seconds over which many clients are sent away when the server stops", 5.0, read=_seconds)
+    handshake_s: float = _setting(
+        "seconds within which the head of a request has to come, and the hello of a socket", 10.0, read=_seconds
+    )
+    body_s: float = _setting("seconds within which the body of a request has to come", 30.0, read=_seconds)
+    frame_bytes: int = _setting("how large a frame or a body may be, in bytes", FRAME_BYTES, read=_bytes)
+    json_depth: int = _setting("how many levels deep the JSON of a frame or body may be nested", 64, read=_levels)
+    sockets_per_owner: int = _setting(
+        "sockets that one reader may have open at once; 0 for any number", 50, read=_limit
+    )
+    streams_per_owner: int = _setting(
+        "streams and long-polls that one reader may have open at once; 0 for any number", 20, read=_limit
+    )
+    connections_per_address: int = _setting(
+        "sockets, streams and long-polls that may come from one address at once; 0 for any number", 500, read=_limit
+    )
+    frames_per_s: int = _setting(
+        "frames that one socket may send in a second for good, and four times as many at once; 0 for any number",
+        50,
+        read=_limit,
+    )
+    mutations_per_s: int = _setting(
+        "mutations that one reader may send in a second for good, and ten times as many at once; 0 for any number",
+        500,
+        read=_limit,
+    )
+    requests_per_s: int = _setting(
+        "requests that one reader may make in a second for good, and four times as many at once; 0 for any number",
+        500,
+        read=_limit,
+    )
+    rows_per_owner: int = _setting("rows that one reader may have; 0 for any number", 1_000_000, read=_limit)
+    tickets_per_minute: int = _setting("tickets that one reader may get in a minute; 0 for any number", 60, read=_limit)
+    wrong_keys_per_minute: int = _setting(
+        "wrong tokens and tickets that one address may show in a minute; 0 for any number", 30, read=_limit
+    )
+    sessions_per_minute: int = _setting(
+        "anonymous sessions that one address may begin in a minute; 0 for any number", 1_000, read=_limit
+    )
+    trusted_proxies: str = _setting(
+        "the addresses of proxies, separated by commas, that are believed when they say from where a request comes;"
+        " none for none",
+        "127.0.0.1",
+    )
+    origins: str = _setting(
+        "of which web pages browsers may speak to the server, as https://books.example, separated by commas; * for all;"
+        " pages of its own host always may",
+        "",
+        read=_origins,
+    )
+    token_secret_file: Path | None = _setting(
+        "a file with the secret (32 bytes or more) that readers' tokens are signed with, in place of the data folder's",
+        None,
+        read=Path,
+    )
+    token_key_file: Path | None = _setting(
+        "a file with the public keys (PEM: RSA, P-256 or Ed25519) of whoever signs readers' tokens", None, read=Path
+    )
+    token_jwks_url: str | None = _setting(
+        "where an identity provider publishes the public keys of readers' tokens (a JWK set)", None
+    )
+    token_jwks_s: float = _setting("seconds between looks at the published keys", 600.0, read=_seconds)
+    token_issuer: str | None = _setting("the issuer (`iss`) that readers' tokens have to name", None)
+    token_audience: str | None = _setting("the audience (`aud`) that readers' tokens have to be for", None)
+    token_leeway_s: float = _setting("seconds by which the clock of whoever signs may be off", 30.0, read=_leeway)
+    token_required: str = _setting(
+        "claims that readers' tokens have to hold besides those that are needed, separated by commas", ""
+    )
+    token_subject: str = _setting("the claim of readers' tokens that names the reader", "sub")
+    cookie: str | None = _setting(
+        "the name of a cookie that may hold the token where no header does, for pages of the server's own site", None
+    )
     log_level: str = _setting("debug, info, warning or error", "info")
     url: str = _setting("where the server is that tail and put speak to", "http://127.0.0.1:8000")
     token: str | None = _setting("the token that tail and put show where no --user is named", None)

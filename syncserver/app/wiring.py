@@ -2,36 +2,49 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
 
 from fastapi import APIRouter, FastAPI
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
-from syncserver.api import changes, conflicts, errors, health, push, verify
+from syncserver.api import changes, conflicts, document, errors, health, pages, push, verify
 from syncserver.api import resources as resource_routes
+from syncserver.api import sessions as session_routes
 from syncserver.api import tickets as ticket_routes
+from syncserver.api import tokens as token_routes
+from syncserver.api.browsers import Application
+from syncserver.app import signing
 from syncserver.app.settings import Settings
-from syncserver.core import frames
+from syncserver.core import frames, origin
 from syncserver.engine import tokens
+from syncserver.engine.claim import Claim
 from syncserver.engine.ephemera import Ephemera
 from syncserver.engine.expiry import Expiry
 from syncserver.engine.house import Guest, House
+from syncserver.engine.jwks import Jwks
 from syncserver.engine.keys import Keys
+from syncserver.engine.limits import Limits
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
+from syncserver.engine.quota import Quota
+from syncserver.engine.readiness import Readiness
+from syncserver.engine.sessions import Sessions
+from syncserver.engine.shown import Cookie
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
-from syncserver.feed import listener
+from syncserver.feed import listener, proof
 from syncserver.feed.feed import Feed
 from syncserver.feed.listener import Listener
+from syncserver.feed.proof import Proof
 from syncserver.feed.sweeper import Sweeper
 from syncserver.hub.hub import Hub
-from syncserver.storage import notes
+from syncserver.storage import notes, revocations, schema
 from syncserver.storage.database import Database
 from syncserver.transports import sse, websocket
 
@@ -44,6 +57,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def limits(settings: Settings) -> Limits:
+    """What one guest may do here."""
+    return Limits(
+        frame_bytes=settings.frame_bytes,
+        json_depth=settings.json_depth,
+        body_s=settings.body_s,
+        sockets_per_owner=settings.sockets_per_owner,
+        streams_per_owner=settings.streams_per_owner,
+        connections_per_address=settings.connections_per_address,
+        frames_per_s=settings.frames_per_s,
+        mutations_per_s=settings.mutations_per_s,
+        requests_per_s=settings.requests_per_s,
+        tickets_per_minute=settings.tickets_per_minute,
+        wrong_keys_per_minute=settings.wrong_keys_per_minute,
+        sessions_per_minute=settings.sessions_per_minute,
+    )
+
+
 class Parts:
     """Everything that runs in one process."""
 
@@ -51,7 +82,10 @@ class Parts:
         catalog = resources.catalog()
         self.database = Database(url, connections=settings.database_connections)
         self.pull = Pull(self.database, catalog)
-        self.push = Push(self.database, catalog, now)
+        self.limits = limits(settings)
+        self.push = Push(
+            self.database, catalog, now, allow=self.limits.mutations, quota=Quota(settings.rows_per_owner, monotonic)
+        )
         self.expiry = Expiry(
             self.database,
             now,
@@ -77,13 +111,25 @@ class Parts:
             moved=self._moved,
         )
         self.ephemera = Ephemera(self.database, self._present, now, presence_s=settings.presence_s)
+        tickets = Tickets(self.database)
+        self._trusted = signing.trusted(settings, secret)
+        verify_token = tokens.verifier(secret, self._trusted, signing.rules(settings))
+        self.keys = Keys(verify_token, tickets, self.database, self._guests)
+        self.sessions = Sessions(self.database, secret, now, ended=self.keys.ring)
+        bell = Proof()
         self.listener = Listener(
             url,
-            rings={listener.CHANNEL: self.feed.ring, notes.CHANNEL: self.ephemera.ring},
+            rings={
+                proof.CHANNEL: bell.ring,
+                listener.CHANNEL: self.feed.ring,
+                notes.CHANNEL: self.ephemera.ring,
+                revocations.CHANNEL: self._key_rang,
+            },
             listening=self._listening,
         )
-        tickets = Tickets(self.database)
-        self.keys = Keys(tokens.verifier(secret), tickets)
+        self.readiness = Readiness(
+            self.database, bell, migration=schema.newest(), connected=lambda: self.listener.connected
+        )
         verification = Verify(self.database, catalog)
         self.house = House(
             push=self.push,
@@ -91,6 +137,8 @@ class Parts:
             hub=self.hub,
             keys=self.keys,
             tickets=tickets,
+            sessions=self.sessions,
+            claim=Claim(self.database, catalog),
             verification=verification,
             verified=self._verified,
             epoch=self._epoch,
@@ -102,19 +150,26 @@ class Parts:
             },
             gone=self.ephemera.left,
             heartbeat_s=settings.heartbeat_s,
+            hello_timeout_s=settings.handshake_s,
+            limits=self.limits,
+            origins=origin.listed(settings.origins),
+            cookie=Cookie(settings.cookie, origin.listed(settings.origins)),
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Push, feed, sweeper and listener at work."""
-        works: Mapping[str, Callable[[], Awaitable[None]]] = {
+        works: dict[str, Callable[[], Awaitable[None]]] = {
             "push": self.push.run,
             "feed": self.feed.run,
             "sweeper": self.sweeper.run,
             "listener": self.listener.run,
             "ephemera": self.ephemera.run,
             "expiry": self.expiry.run,
+            "keys": self.keys.run,
         }
+        if isinstance(self._trusted, Jwks):
+            works["published keys"] = self._trusted.run
         tasks = [asyncio.create_task(_kept_running(name, work), name=name) for name, work in works.items()]
         try:
             yield
@@ -128,8 +183,17 @@ class Parts:
     def _present(self, owner: str) -> Collection[Guest]:
         return self.house.of(owner)
 
+    def _key_rang(self, owner: str) -> None:
+        self.keys.ring(owner)
+        self.sessions.forget(owner)
+
+    def _guests(self, owner: str | None) -> Collection[Guest]:
+        return list(self.house) if owner is None else self.house.of(owner)
+
     def _listening(self) -> None:
         self.sweeper.soon()
+        self.keys.listening()
+        self.sessions.forget_all()
         self.ephemera.listening()
 
     async def _epoch(self) -> str:
@@ -166,27 +230,34 @@ def application(parts: Parts) -> FastAPI:
         async with parts.running():
             yield
 
-    app = FastAPI(
+    app = Application(
+        origins=parts.house.origins,
         title="syncserver",
         version=__version__,
-        description="One reader's story on every device.",
-        openapi_url="/api/openapi.json",
+        description="One reader's story on every device. The socket has a [page of its own](asyncapi).",
+        generate_unique_id_function=document.named,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
     )
     app.state.house = parts.house
+    app.state.readiness = parts.readiness
     errors.install(app)
+    document.install(app)
     api = APIRouter(prefix="/api/v1")
     api.include_router(changes.router)
     api.include_router(sse.router)
     api.include_router(push.router)
     api.include_router(conflicts.router)
     api.include_router(ticket_routes.router)
+    api.include_router(token_routes.router)
     api.include_router(verify.router)
+    api.include_router(session_routes.router)
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)
+    app.include_router(pages.router)
     app.include_router(health.router)
     app.router.routes.append(WebSocketRoute("/api/v1/socket", partial(_socket, parts.house)))
     return app

@@ -1,4 +1,4 @@
-"""Every body over HTTP that is not a row's own: changes, pushes, verification, tickets, conflicts."""
+"""Every body over HTTP that is not a row's own: changes, pushes, verification, tickets, conflicts, sessions."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from syncserver.core.clock import Stamp
-from syncserver.core.values import MUTATIONS, Ack, CursorText, DeviceIdentity, Digests, Model, Mutation, Name, Row
+from syncserver.core.values import (
+    MUTATIONS,
+    Ack,
+    CursorText,
+    DeviceIdentity,
+    Digests,
+    Model,
+    Mutation,
+    Name,
+    Row,
+    Token,
+)
 
 
 class PushBody(Model):
@@ -77,6 +88,43 @@ class ConflictsAnswer(Model):
     next: str | None
 
 
+class SessionAnswer(Model):
+    """POST /api/v1/sessions: a new session. `token` is its only key, and nobody can show it a second time."""
+
+    session_id: str
+    created_at: Stamp
+    expires_at: Stamp
+    token: str
+
+
+class ValidAnswer(Model):
+    """GET /api/v1/sessions/{id}/validate: the session is there."""
+
+    session_id: str
+    valid: Literal[True] = True
+    created_at: Stamp
+    last_accessed: Stamp
+    expires_at: Stamp
+
+
+class ClaimBody(Model):
+    """POST /api/v1/sessions/{id}/claim: the visitor's token, which proves that the session is the reader's own."""
+
+    token: Token
+
+
+class ClaimAnswer(Model):
+    """How many rows the reader has now got, and how many of them were decided between two versions.
+
+    `cursor` is null: devices that knew the session, or the reader, go on from the cursor that they have.
+    """
+
+    session_id: str
+    rows: int
+    conflicts: int
+    cursor: None = None
+
+
 class ChangesAnswer(Model):
     """GET /api/v1/changes: rows after the cursor; ask again at once while `more`."""
 
@@ -95,4 +143,8 @@ BODIES: Sequence[type[Model]] = (
     VerifyAnswer,
     TicketAnswer,
     ConflictsAnswer,
+    SessionAnswer,
+    ValidAnswer,
+    ClaimBody,
+    ClaimAnswer,
 )

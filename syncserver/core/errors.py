@@ -16,6 +16,7 @@ SyncError
   TooLarge       over a limit                                              413, close 1009
   Invalid        understood, but a value is wrong                          422
   RateLimited    too much in too short a time; try again later             429, close 4003
+  BodyTimeout    a request's body did not come in time                     408
   Unavailable    the database is away; try again                           503
   SetupError     the operator has something to do before the server can start
 """
@@ -120,6 +121,15 @@ class HelloTimeout(SyncError):
     title = "Hello did not come in time"
     status = 408
     close = 4000
+    retry = True
+
+
+class BodyTimeout(SyncError):
+    """A request came without the rest of its body."""
+
+    code = "body_timeout"
+    title = "The body did not come in time"
+    status = 408
     retry = True
 
 

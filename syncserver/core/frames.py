@@ -36,7 +36,7 @@ SUBPROTOCOL = "syncserver.v1"
 
 
 class Hello(Model):
-    """The first frame, within 10 s: who (a token or a ticket), on which device, speaking which versions."""
+    """The first frame, within 10 s: who (token or ticket; neither with a cookie), on which device, which versions."""
 
     type: Literal["hello"] = "hello"
     token: Token | None = None
@@ -48,7 +48,7 @@ class Hello(Model):
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        if (self.token is None) is (self.ticket is None):
+        if self.token is not None and self.ticket is not None:
             raise ValueError("either a token or a ticket")
         return self
 

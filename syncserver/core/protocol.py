@@ -10,8 +10,10 @@ from enum import Enum, auto
 import orjson
 from pydantic import ValidationError
 
-from syncserver.core import frames, values
+from syncserver.core import depth, frames, values
 from syncserver.core.errors import Invalid, Malformed, TooLarge, Unsupported
+
+JSON_DEPTH = 64
 
 _TYPES: Mapping[str, type[frames.ClientFrame]] = {
     "hello": frames.Hello,
@@ -37,16 +39,18 @@ class State(Enum):
 class Protocol:
     """One connection's rules. `receive` raises Malformed, TooLarge or Unsupported; each names its close code."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame_bytes: int = values.FRAME_BYTES, json_depth: int = JSON_DEPTH) -> None:
         self.state = State.HELLO
+        self._frame_bytes = frame_bytes
+        self._json_depth = json_depth
 
     def receive(self, message: str | bytes) -> frames.ClientFrame:
         """The frame that `message` is, if it may come now."""
         if self.state is State.CLOSED:
             raise Malformed("The connection is closed.")
-        if len(message) > values.FRAME_BYTES:
-            raise TooLarge(f"A frame is larger than {values.FRAME_BYTES} bytes.")
-        frame = parse(message)
+        if len(message) > self._frame_bytes:
+            raise TooLarge(f"A frame is larger than {self._frame_bytes} bytes.")
+        frame = parse(message, self._json_depth)
         if isinstance(frame, frames.Hello) is not (self.state is State.HELLO):
             raise Malformed("The first frame, and only the first, is hello.")
         if isinstance(frame, frames.Hello):
@@ -62,10 +66,10 @@ class Protocol:
         self.state = State.CLOSED
 
 
-def parse(message: str | bytes) -> frames.ClientFrame:
-    """The client frame in `message`; raises Malformed with the reason."""
+def parse(message: str | bytes, json_depth: int = JSON_DEPTH) -> frames.ClientFrame:
+    """The client frame in `message`; raises Malformed with the reason, TooLarge where it is nested too deep."""
     try:
-        value = orjson.loads(message)
+        value = depth.loads(message, json_depth)
     except orjson.JSONDecodeError:
         raise Malformed("The frame is not JSON.") from None
     if not isinstance(value, dict):

@@ -13,13 +13,16 @@ from syncserver.core.errors import DependencyUnknown, SyncError
 from syncserver.engine import dependencies
 from syncserver.engine.decide import Current, Decision, Item, Refused, decide, deferred, rejected
 from syncserver.engine.dependencies import Known
+from syncserver.engine.quota import Tally
 from syncserver.storage import changes, conflicts, notes, rows
 from syncserver.storage.changes import Place
 from syncserver.storage.database import SERIALIZATION, Contention
 from syncserver.storage.mutations import Answer
 
 
-async def judge(connection: AsyncConnection, items: Sequence[Item | Refused], known: Known) -> list[Answer]:
+async def judge(
+    connection: AsyncConnection, items: Sequence[Item | Refused], known: Known, tally: Tally
+) -> list[Answer]:
     """Judge and write these mutations, none of which was answered before; their answers, for the ledger.
 
     Those that have to wait are answered in `known.answers` only: what is deferred was never answered.
@@ -27,7 +30,7 @@ async def judge(connection: AsyncConnection, items: Sequence[Item | Refused], kn
     answers = [_refusal(item, item.error, known) for item in items if isinstance(item, Refused)]
     for segment in dependencies.segments([item for item in items if isinstance(item, Item)]):
         ready = [item for item in (_resolved(item, known, answers) for item in segment) if item is not None]
-        for answer in await _segment(connection, ready, known):
+        for answer in await _segment(connection, ready, known, tally):
             known.answers[answer.name] = answer.ack
             answers.append(answer)
     return answers
@@ -51,27 +54,43 @@ def _resolved(item: Item, known: Known, answers: list[Answer]) -> Item | None:
     return None
 
 
-async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Known) -> list[Answer]:
+async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Known, tally: Tally) -> list[Answer]:
     present = await _present(connection, {item.place: item for item in items})
     answers: list[Answer] = []
     for wave in _waves(items):
         decisions: list[Decision] = []
+        puts = [item for item in wave if item.fields is not None]
+        await tally.look(connection, [put.sender.owner for put in puts if not _stored(present.get(put.place))])
         for item in wave:
             try:
-                decisions.append(decide(item, present.get(item.place)))
+                decision = decide(item, present.get(item.place))
+                _account(decision, present.get(item.place), tally)
+                decisions.append(decision)
             except SyncError as error:
                 answers.append(_refusal(item, error, known))
         written = [d for d in decisions if d.resolution.changed]
         await _write(connection, written, present)
         present |= await _present(connection, {d.item.place: d.item for d in written})
-        await _keep_conflicts(connection, decisions)
+        await keep_conflicts(connection, [d.conflict for d in decisions if d.conflict])
         answers += [_answer(d, present[d.item.place], known) for d in decisions]
     return answers
 
 
-async def _keep_conflicts(connection: AsyncConnection, decisions: Sequence[Decision]) -> None:
+def _account(decision: Decision, before: Current | None, tally: Tally) -> None:
+    """One row more or less; raises OverQuota where there is no room for one more."""
+    there = decision.resolution.version.fields is not None
+    if decision.resolution.changed and there and not _stored(before):
+        tally.insert(decision.item.sender.owner)
+    elif decision.resolution.changed and not there and _stored(before):
+        tally.remove(decision.item.sender.owner)
+
+
+def _stored(before: Current | None) -> bool:
+    return before is not None and before.stored is not None
+
+
+async def keep_conflicts(connection: AsyncConnection, found: Sequence[conflicts.Conflict]) -> None:
     """Record what lost, and tell the devices that wrote it."""
-    found = [d.conflict for d in decisions if d.conflict]
     if found:
         decided_at = await conflicts.record(connection, found)
         await notes.post(connection, [_note(c, decided_at) for c in found if c.loser.device_id])

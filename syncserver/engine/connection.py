@@ -9,7 +9,7 @@ import asyncio
 from syncserver.core import encode, frames
 from syncserver.core.actor import Actor, Device
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import Invalid, Refetch, SyncError, Unauthorised, Unavailable
+from syncserver.core.errors import ForbiddenOrigin, Invalid, RateLimited, Refetch, SyncError, Unauthorised, Unavailable
 from syncserver.core.protocol import Protocol
 from syncserver.engine import greeting
 from syncserver.engine.decide import Sender
@@ -29,15 +29,21 @@ class Connection:
     def __init__(self, house: House, wire: Wire) -> None:
         self._house = house
         self._wire = wire
-        self._protocol = Protocol()
+        self._protocol = Protocol(house.limits.frame_bytes, house.limits.json_depth)
+        self._one_more_frame = house.limits.frames()
         self._out = Outgoing(wire.send, wire.abort)
         self._term = Term(house.now, self._expiring, self._expired)
 
     async def run(self) -> None:
         """Serve this connection to its end."""
         try:
-            said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
-            await self._serve(said, await greeting.who(self._house, said))
+            if self._wire.foreign:
+                raise ForbiddenOrigin("Pages of this origin may not connect here.")
+            with self._house.limits.connected(self._wire.address):
+                said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
+                with self._house.limits.key_from(self._wire.address):
+                    actor = await greeting.who(self._house, said, self._wire.cookie)
+                await self._serve(said, actor)
         except Gone:
             pass
         except Ended as end:
@@ -76,10 +82,17 @@ class Connection:
 
     async def _receive(self, guest: Guest, following: Following) -> None:
         while True:
-            frame = self._protocol.receive(await self._message())
-            answer = await self._answered(guest, following, frame)
-            if answer is not None:
-                await self._out.answer(answer)
+            message = await self._message()
+            try:
+                self._one_more_frame()
+                answer = await self._answered(guest, following, self._protocol.receive(message))
+            except RateLimited as error:
+                # What came before is answered first: whoever writes that, ends the connection, and this task with it.
+                self._out.goodbye(error.close, error.title, error.retry_after_s)
+                await asyncio.Event().wait()
+            else:
+                if answer is not None:
+                    await self._out.answer(answer)
 
     async def _answered(self, guest: Guest, following: Following, frame: frames.ClientFrame) -> bytes | None:
         """The answer to a frame; what is wrong with a value is an answer too, and the connection stays."""
@@ -105,7 +118,8 @@ class Connection:
             case frames.Ping():
                 return encode.frame(frames.Pong(sent_at=frame.sent_at, server_time=self._house.now()))
             case frames.Auth():
-                self._renew(guest, await self._house.keys.by_token(frame.token))
+                with self._house.limits.key_from(self._wire.address):
+                    self._renew(guest, await self._house.keys.by_token(frame.token))
             case _:
                 return await self._by_verb(guest, frame)
         return None
@@ -122,6 +136,7 @@ class Connection:
         if actor.owner != guest.owner:
             raise Unauthorised("The new token is another reader's: connect again with it.")
         guest.actor = actor
+        self._house.keys.shown(guest)
         self._term.until(actor.expires_at)
 
     def _expiring(self, in_s: float) -> None:
@@ -136,7 +151,9 @@ class Connection:
         """Say what was wrong, then close with the code that tells whether to come back."""
         try:
             async with asyncio.timeout(_CLOSING_S):
-                await self._wire.send(encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail)))
+                retry_s = error.retry_after_s if isinstance(error, RateLimited) else None
+                frame = frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_s)
+                await self._wire.send(encode.frame(frame))
         except (Gone, TimeoutError):
             pass  # it is gone already, or does not read
         await self._close(error.close, error.title)

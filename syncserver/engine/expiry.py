@@ -1,4 +1,4 @@
-"""Forgetting in time, a little at a time: tombstones, the ledger, temporary names, conflicts.
+"""Forgetting in time, a little at a time: tombstones, the ledger, temporary names, conflicts, revocations.
 
 Every process does it; what two of them do at once is done once and found done. Each owner's tombstones go in one
 transaction, in which the floor rises, so a reader whose cursor is older is told to fetch everything again.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from syncserver.core.errors import Unavailable
-from syncserver.storage import expiry
+from syncserver.storage import expiry, revocations
 from syncserver.storage.database import Contention, Database
 from syncserver.storage.expiry import Kept
 
@@ -52,6 +52,7 @@ class Expiry:
         await self._forget_tombstones(now - self._tombstones)
         for table, age in self._kept.items():
             await self._forget_rows(table, now - age)
+        await self._lapse()
 
     async def _forget_tombstones(self, before: datetime) -> None:
         gone = True
@@ -70,3 +71,9 @@ class Expiry:
         while gone == _AT_ONCE:
             async with self._database.transaction([]) as connection:
                 gone = await expiry.forget(connection, table, before, _AT_ONCE)
+
+    async def _lapse(self) -> None:
+        gone = _AT_ONCE
+        while gone == _AT_ONCE:
+            async with self._database.transaction([]) as connection:
+                gone = await revocations.lapse(connection, _AT_ONCE)

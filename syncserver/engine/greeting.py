@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from syncserver.core import clock, frames
 from syncserver.core.actor import Actor
-from syncserver.core.errors import HelloTimeout
+from syncserver.core.errors import HelloTimeout, Unauthorised
 from syncserver.core.protocol import Protocol
 from syncserver.engine.house import House
 
@@ -25,11 +25,14 @@ async def hello(protocol: Protocol, message: Callable[[], Awaitable[str | bytes]
     return frame
 
 
-async def who(house: House, said: frames.Hello) -> Actor:
-    """The actor of the token or ticket in a hello; raises Unauthorised, Unavailable."""
+async def who(house: House, said: frames.Hello, cookie: Callable[[], str | None]) -> Actor:
+    """The actor of the token or ticket in a hello, or else of a cookie; raises SyncError, which ends the connection."""
     if said.ticket is not None:
         return await house.keys.by_ticket(said.ticket)
-    return await house.keys.by_token(said.token or "")
+    token = said.token if said.token is not None else cookie()
+    if token is None:
+        raise Unauthorised("This needs a token or a ticket.")
+    return await house.keys.by_token(token)
 
 
 async def welcome(house: House, actor: Actor, said: frames.Hello, connection: str) -> frames.Welcome:
@@ -43,6 +46,7 @@ async def welcome(house: House, actor: Actor, said: frames.Hello, connection: st
         server_time=now,
         echo=said.sent_at,
         heartbeat_s=house.heartbeat_s,
+        limits=frames.Limits(frame_bytes=house.limits.frame_bytes),
         token_expires_at=actor.expires_at,
         epoch=await house.epoch(),
         drift_s=drift_s,

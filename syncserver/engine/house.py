@@ -3,19 +3,23 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
-from syncserver.core import values
+from syncserver.core import encode, frames, values
 from syncserver.core.actor import Actor
-from syncserver.core.errors import Invalid
+from syncserver.core.errors import Claimed, Invalid, Unauthorised
+from syncserver.engine.claim import Claim
 from syncserver.engine.decide import Sender
 from syncserver.engine.keys import Keys
+from syncserver.engine.limits import Limits
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
+from syncserver.engine.sessions import Sessions
+from syncserver.engine.shown import Cookie
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
 from syncserver.hub.hub import Hub
@@ -40,7 +44,7 @@ class Guest:
 
     `offer` queues a frame without waiting, and answers False where there is no room or no way to send it.
     `listens_for`: the id of the device that a stream is for, if it said so. `actor`: by which key it came in, the
-    latest it has shown.
+    latest it has shown. `refuse`: how it is told that this key does not hold any more, where not by a frame.
     """
 
     owner: str
@@ -51,6 +55,19 @@ class Guest:
     listens_for: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
     actor: Actor | None = None
+    refuse: Callable[[Unauthorised], None] | None = None
+
+    def dismiss(self, error: Unauthorised) -> None:
+        """Its key does not hold any more: it is told why, once, and has to leave."""
+        self.actor = None
+        if self.refuse is not None:
+            self.refuse(error)
+            return
+        if isinstance(error, Claimed):
+            self.offer(encode.frame(frames.RefetchFrame(reason=error.code)))
+        if self.sender is not None:
+            self.offer(encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail)))
+        self.goodbye(error.close, error.title, None if self.sender is not None else 0)
 
     @property
     def device_id(self) -> str | None:
@@ -67,7 +84,8 @@ class House:
 
     `verified`: since when an owner's positions are known to be true (None: not known). `verbs`: what answers frames
     that a connection does not answer itself. `gone`: hears of each guest who has left. `readers`: how many may read
-    the log at once.
+    the log at once. `limits`: how much of everything one guest may have. `origins`: of which other
+    web pages may speak to the server. `cookie`: which one may hold the token.
     """
 
     def __init__(
@@ -78,6 +96,8 @@ class House:
         hub: Hub,
         keys: Keys,
         tickets: Tickets,
+        sessions: Sessions,
+        claim: Claim,
         verification: Verify,
         verified: Callable[[str], datetime | None],
         epoch: Callable[[], Awaitable[str]],
@@ -87,12 +107,17 @@ class House:
         heartbeat_s: float = 15,
         hello_timeout_s: float = 10,
         readers: int = 6,
+        limits: Limits | None = None,
+        origins: Collection[str] = (),
+        cookie: Cookie | None = None,
     ) -> None:
         self.push = push
         self.pull = pull
         self.hub = hub
         self.keys = keys
         self.tickets = tickets
+        self.sessions = sessions
+        self.claim = claim
         self.verification = verification
         self.verified = verified
         self.epoch = epoch
@@ -101,6 +126,9 @@ class House:
         self.heartbeat_s = heartbeat_s
         self.hello_timeout_s = hello_timeout_s
         self.reading = asyncio.Semaphore(readers)
+        self.limits = limits or Limits()
+        self.origins = origins
+        self.cookie = cookie or Cookie()
         self.draining = False
         self._gone = gone
         self._here: dict[str, dict[Guest, None]] = {}
@@ -117,8 +145,18 @@ class House:
         except Invalid as error:
             raise Invalid(error.detail, [{"pointer": "/query/resources", "detail": error.detail}]) from None
 
+    def room(self, owner: str, client_id: str | None = None) -> None:
+        """Raise RateLimited where there is none for a socket of this client (None: for a stream or long-poll)."""
+        here = self._here.get(owner, ())
+        if client_id is None:
+            self.limits.stream(sum(guest.sender is None for guest in here))
+        else:
+            older = self._sockets.get((owner, client_id))
+            self.limits.socket(sum(guest.sender is not None and guest is not older for guest in here))
+
     def entered(self, guest: Guest) -> None:
-        """Somebody is let in; an older socket of the same owner and client id makes room."""
+        """Somebody is let in; an older socket of the same owner and client id makes room. Raises RateLimited."""
+        self.room(guest.owner, guest.sender.client_id if guest.sender is not None else None)
         self._here.setdefault(guest.owner, {})[guest] = None
         self._empty.clear()
         if guest.sender is not None:
@@ -129,6 +167,8 @@ class House:
                 older.goodbye(_REPLACED, "replaced by a newer connection of this client")
         if self.draining:
             _send_away(guest, 0, 0)
+        if guest.actor is not None:
+            self.keys.shown(guest)
 
     def left(self, guest: Guest) -> None:
         """Somebody is gone."""
@@ -147,6 +187,9 @@ class House:
     def of(self, owner: str) -> Collection[Guest]:
         """Who of this owner is here in this process, in order of coming."""
         return list(self._here.get(owner, ()))
+
+    def __iter__(self) -> Iterator[Guest]:
+        return iter([guest for here in self._here.values() for guest in here])
 
     def __len__(self) -> int:
         return sum(map(len, self._here.values()))

@@ -16,10 +16,11 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from syncserver.core.errors import Invalid, SyncError, Unavailable
+from syncserver.core.errors import Invalid, SyncError, Unauthorised, Unavailable
 from syncserver.engine import batch, dependencies
 from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
 from syncserver.engine.dependencies import Known
+from syncserver.engine.quota import Quota
 from syncserver.storage import conflicts, mutations, temporary
 from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
 from syncserver.storage.mutations import Name
@@ -43,15 +44,28 @@ class _Waiting:
 
 
 class Push:
-    """The queue in front of the transaction. `run` commits until cancelled."""
+    """The queue in front of the transaction. `run` commits until cancelled.
+
+    `allow(owner, number)`: raises where so many mutations more are too many for now. `quota`: how many rows one may
+    have.
+    """
 
     def __init__(
-        self, database: Database, catalog: Catalog, now: Callable[[], datetime], *, batch: int = BATCH
+        self,
+        database: Database,
+        catalog: Catalog,
+        now: Callable[[], datetime],
+        *,
+        batch: int = BATCH,
+        allow: Callable[[str, int], None] = lambda _owner, _number: None,
+        quota: Quota | None = None,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._now = now
         self._batch = batch
+        self._allow = allow
+        self._quota = quota or Quota()
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
@@ -59,7 +73,9 @@ class Push:
         """One answer for each proposed mutation, in order, after what they changed is committed.
 
         A wrong one is rejected and stands in no other's way; `deferred` means: nothing happened, send it again.
+        Raises RateLimited where these are too many for this owner just now; then none of them was looked at.
         """
+        self._allow(sender.owner, len(proposed))
         answers = [self._enqueue(sender, raw) for raw in proposed]
         return [answer if isinstance(answer, dict) else await answer for answer in answers]
 
@@ -113,6 +129,8 @@ class Push:
             return [deferred(item, _AWAY) for item in items]
         except RefusedError as refusal:
             return await self._one_by_one(items, refusal)
+        except Unauthorised as error:  # a session that ended just now: its client keeps what it has, to sign in with
+            return await self._each(items) if len(items) > 1 else [deferred(items[0], error)]
         except DBAPIError:
             log.exception("the database has a fault; nothing was changed")
             return [deferred(item, _AWAY) for item in items]
@@ -150,14 +168,16 @@ class Push:
 
     async def _transact(self, items: Sequence[Item | Refused]) -> list[Ack]:
         """One transaction over a batch; the order of locks is queue, rows by key, channels by owner."""
+        tally = self._quota.begin()
         async with self._database.transaction({item.sender.owner for item in items}, queue=True) as connection:
             known = await Known.read(connection, items)
             before = frozenset(known.answers)
-            answers = await batch.judge(connection, _fresh(items, before), known)
+            answers = await batch.judge(connection, _fresh(items, before), known, tally)
             if answers:
                 await mutations.record(connection, answers)
             if known.became:
                 await temporary.keep(connection, list(known.became.values()))
+        tally.committed()
         return _in_order(items, before, known.answers)
 
 

@@ -23,16 +23,16 @@ class Tickets:
         """A new ticket for this actor."""
         ticket = secrets.token_urlsafe(_RANDOM_BYTES)
         async with self._database.transaction([actor.owner]) as connection:
-            await tickets.keep(connection, _hashed(ticket), actor.owner, actor.expires_at, self._valid_s)
+            await tickets.keep(connection, _hashed(ticket), actor, self._valid_s)
         return ticket
 
     async def redeem(self, ticket: str) -> Actor:
-        """Who got this ticket, until when that one's token holds; raises Unauthorised, from the second time on too."""
+        """Who got this ticket, with the token that got it; raises Unauthorised, from the second time on too."""
         async with self._database.transaction([]) as connection:
             found = await tickets.redeem(connection, _hashed(ticket))
         if found is None:
             raise Unauthorised("The ticket is not one that this server gave, or was used, or is too old.")
-        return Actor(*found)
+        return found
 
 
 def _hashed(ticket: str) -> bytes:

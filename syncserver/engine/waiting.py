@@ -8,9 +8,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from syncserver.core.actor import Actor
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import Refetch
+from syncserver.core.errors import Refetch, Unauthorised
 from syncserver.engine.house import Guest, House
 from syncserver.hub.news import Wanted
 from syncserver.hub.subscription import Doorbell, Standing
@@ -36,15 +37,15 @@ async def page(house: House, query: Query) -> Found:
     return await house.pull.page(query.owner, query.cursor, query.wanted, query.limit), read_at
 
 
-async def news(house: House, query: Query, wait_s: float) -> Found:
-    """The page after the cursor as soon as it has rows, else as it is after `wait_s`; raises Refetch, Unavailable.
+async def news(house: House, query: Query, wait_s: float, actor: Actor | None = None) -> Found:
+    """The page after the cursor as soon as it has rows, else as it is after `wait_s`.
 
-    While the server drains, it is answered at once.
+    While the server drains, it is answered at once. Raises Refetch, Unavailable, RateLimited.
     """
     waiter = _Waiter(house, query, asyncio.get_running_loop().time() + wait_s)
-    guest = Guest(query.owner, waiter.goodbye, offer=lambda _frame: False)
-    house.hub.attach(waiter.bell)
+    guest = Guest(query.owner, waiter.goodbye, offer=lambda _frame: False, actor=actor, refuse=waiter.refuse)
     house.entered(guest)
+    house.hub.attach(waiter.bell)
     try:
         return await waiter.found()
     finally:
@@ -59,10 +60,15 @@ class _Waiter:
         self._until = until
         self._woken = asyncio.Event()
         self._last = False
+        self._refused: Unauthorised | None = None
         self.bell = Doorbell(query.owner, self._woken.set)
 
     def goodbye(self, code: int, reason: str, retry_after_s: float | None = None) -> None:  # noqa: ARG002 - see Goodbye
         self._last = True
+        self._woken.set()
+
+    def refuse(self, error: Unauthorised) -> None:
+        self._refused = error
         self._woken.set()
 
     async def found(self) -> Found:
@@ -75,11 +81,22 @@ class _Waiter:
         return page, read_at
 
     async def _read(self, query: Query) -> Found:
-        async with self._house.reading:
-            found = await page(self._house, query)
+        self._look_who_asks()
+        try:
+            async with self._house.reading:
+                found = await page(self._house, query)
+        except Refetch:
+            self._look_who_asks()
+            raise
+        self._look_who_asks()
         if self.bell.standing is Standing.ENDED:
             raise Refetch(self.bell.refetch or "epoch")
         return found
+
+    def _look_who_asks(self) -> None:
+        """Raise Unauthorised where the key does not hold any more: that says more than what is read with it."""
+        if self._refused is not None:
+            raise self._refused
 
     async def _news(self) -> None:
         """Wait until the bell rings; at the end of the wait, the next page is the last."""

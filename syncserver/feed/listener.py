@@ -23,13 +23,14 @@ _BACKOFF_S = (0.1, 5.0)
 class Listener:
     """`rings`: for each notify channel, what is called with each doorbell's payload.
 
-    `listening()` is called each time the connection stands (again).
+    `listening()` is called each time the connection stands (again); `connected` says whether it does.
     """
 
     def __init__(self, url: str, *, rings: Mapping[str, Callable[[str], None]], listening: Callable[[], None]) -> None:
         self._url = url
         self._rings = rings
         self._listening = listening
+        self.connected = False
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -38,12 +39,15 @@ class Listener:
             try:
                 async with await self._connected() as connection:
                     wait_s = _BACKOFF_S[0]
+                    self.connected = True
                     self._listening()
                     while True:
                         await self._hear(connection)
                         await self._ask(connection)
             except (psycopg.Error, OSError, TimeoutError, Unavailable):
                 log.warning("the doorbell is disconnected; connecting again")
+            finally:
+                self.connected = False
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _BACKOFF_S[1])
 

@@ -1,6 +1,6 @@
 """Anonymous sessions: a house of one's own without a name. Its row is seen by its devices, and never written by them.
 
-A session's rows belong to the owner `session:<id>`; once a reader has claimed it, the row tells that reader's devices so.
+A session's rows belong to the owner `session:<id>`. Once a reader has claimed it, this row tells that reader's devices.
 """
 
 import sqlalchemy as sa

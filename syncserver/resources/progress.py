@@ -74,6 +74,14 @@ class Locator(values.Model):
 class Progress(values.Model):
     """What a client writes of a reading progress."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"percentage": 0.25, "position": "/body/p[12]", "position_kind": "xpointer", "status": "reading"}
+            ]
+        }
+    )
+
     series_id: values.Key | None = None
     locator: Annotated[Locator | None, AfterValidator(_small)] = None
     position: Annotated[str, Field(max_length=POSITION_MAX_CHARS), AfterValidator(_storable)] | None = None

@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from syncserver.core.errors import Unavailable
+from syncserver.core.errors import Unauthorised, Unavailable
 
 SERIALIZATION = "40001"
+_ENDED = "SE404"
 UNIQUE = "23505"
 _RETRY = (SERIALIZATION, "40P01", "55P03", UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
@@ -79,6 +80,7 @@ class Database:
             max_overflow=0,
             pool_timeout=connect_timeout_s,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": max(2, int(connect_timeout_s)),
                 "application_name": "syncserver",
@@ -96,7 +98,7 @@ class Database:
 
         `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
         writers never meet on the rows. Raises Contention where trying again helps, Unavailable where the database
-        is away, RefusedError for values that it does not take.
+        is away, RefusedError for values that it does not take, Unauthorised for a session that has ended.
         """
         try:
             async with self._engine.begin() as connection:
@@ -105,7 +107,16 @@ class Database:
                     await connection.execute(_QUEUE, {"owners": list(owners)})
                 yield connection
         except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
+            _silence(error)
             raise _judged(error) from error
+
+
+def _silence(error: Exception) -> None:
+    """Leave of what PostgreSQL said its first sentence: what follows repeats rows, and errors are logged."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(origin, psycopg.Error):
+        for one in {error, origin}:
+            one.args = (str(one).partition("\n")[0],)
 
 
 def _judged(error: Exception) -> Exception:
@@ -114,6 +125,8 @@ def _judged(error: Exception) -> Exception:
     sqlstate = getattr(origin, "sqlstate", None)
     if sqlstate in _RETRY:
         return Contention(sqlstate)
+    if sqlstate == _ENDED:
+        return Unauthorised("This session has ended.")
     if sqlstate and sqlstate.startswith(_VALUES):
         return RefusedError(sqlstate)
     away = sqlstate in _NOT_NOW or isinstance(

@@ -29,7 +29,9 @@ class Refused(Exception):
 
 @contextmanager
 def _configured(url: str) -> Iterator[Config]:
-    engine = sa.create_engine(driver_url(url), poolclass=sa.NullPool, connect_args={"options": "-c timezone=UTC"})
+    engine = sa.create_engine(
+        driver_url(url), poolclass=sa.NullPool, hide_parameters=True, connect_args={"options": "-c timezone=UTC"}
+    )
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from syncserver.core import encode, frames, values
+from syncserver.core import address, encode, frames, values
 from syncserver.core.actor import Actor
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import Refetch, Unauthorised, Unavailable
+from syncserver.core.errors import RateLimited, Refetch, Unauthorised, Unavailable
+from syncserver.engine import shown
 from syncserver.engine.following import Following, deliver
 from syncserver.engine.house import Guest, House
 from syncserver.engine.outgoing import Outgoing
@@ -31,6 +32,16 @@ _HEADERS = {
     "Cache-Control": "private, no-store",
     "X-Accel-Buffering": "no",
 }
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "The cursor after it."},
+        "event": {"enum": ["changes", "ready", "conflict", "refetch", "goodbye"]},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "The frame of that type."},
+    },
+}
+_EXAMPLE = 'id: 0f3c.c10ce1ca.7\nevent: ready\ndata: {"type":"ready","cursor":"0f3c.c10ce1ca.7","server_time":".."}\n\n'
 _KIND = re.compile(rb'\{"type":"(\w+)",(?:"from":"[^"]*","to":"([^"]*)"|"cursor":"([^"]*)")?')
 _REFETCH = b'{"type":"refetch"'
 
@@ -68,7 +79,17 @@ class Stream(Response):
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Stream to the end."""
+        """Stream to the end; raises RateLimited before anything was sent."""
+        with self._house.limits.connected(address.of(scope)):
+            self._house.room(self._actor.owner)
+            await self._stream(scope, receive, send)
+
+    async def _stream(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await _written(send, b"retry: %d\n\n" % random.randint(*_RETRY_MS))  # noqa: S311 - jitter, not a secret
         out = Outgoing(partial(_sent, send), partial(line.abort, scope))
@@ -84,14 +105,14 @@ class Stream(Response):
         guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id, actor=self._actor)
         following = Following(self._house, guest.owner, out)
         term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, EXPIRED, "the token has expired", 0))
-        self._house.entered(guest)
         try:
+            self._house.entered(guest)
             term.until(self._actor.expires_at)
             await following.begin(self._wanted, Cursor.parse(self._cursor) if self._cursor is not None else None)
             await deliver(self._house, out, following, _COMMENT)
         except Refetch as error:
             await out.send(encode.frame(frames.RefetchFrame(reason=error.reason)))
-        except Unavailable as error:
+        except (Unavailable, RateLimited) as error:
             await out.send(encode.frame(frames.Goodbye(code=error.close, retry_after_s=error.retry_after_s)))
         finally:
             term.stop()
@@ -123,7 +144,13 @@ router = APIRouter(tags=["changes"])
     "/changes/stream",
     summary="Changes as they happen, as server-sent events",
     response_class=Response,
-    responses={200: {"description": "Events until either side ends it.", "content": {"text/event-stream": {}}}},
+    responses={
+        200: {
+            "description": "Events until either side ends it.",
+            "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
+        }
+    },
+    openapi_extra={"security": [{"HTTPBearer": []}, {"Ticket": []}]},
 )
 async def stream(
     request: Request,
@@ -132,12 +159,11 @@ async def stream(
         str | None, Query(max_length=1024, description="Names, separated by commas; all if left out.")
     ] = None,
     ticket: Annotated[
-        str | None, Query(max_length=128, description="From POST /api/v1/tickets, where no header can be set.")
+        str | None, Query(max_length=128, include_in_schema=False)  # the document has it as a way to sign in
     ] = None,
     device_id: Annotated[
         values.Name | None, Query(description="The device that listens: it hears when a version that it wrote lost.")
     ] = None,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
     last_event_id: Annotated[
         str | None, Header(max_length=128, description="The id of the last event; wins over `cursor`.")
     ] = None,
@@ -145,14 +171,15 @@ async def stream(
     """Events `changes`, `ready`, `conflict`, `refetch` (it is the last: begin again without a cursor) and `goodbye`."""
     house: House = request.app.state.house
     wanted = house.wanted(resources)
-    actor = await _who(house, authorization, ticket)
+    with house.limits.key_from(address.of(request.scope)):
+        actor = await _who(house, request, ticket)
     return Stream(house, actor, wanted, last_event_id or cursor, device_id)
 
 
-async def _who(house: House, authorization: str | None, ticket: str | None) -> Actor:
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() == "bearer":
-        return await house.keys.by_token(token.strip())
+async def _who(house: House, request: Request, ticket: str | None) -> Actor:
+    token = shown.token(house.cookie, request.method, request.headers, request.query_params)
+    if token is not None:
+        return await house.keys.by_token(token)
     if ticket is not None:
         return await house.keys.by_ticket(ticket)
     raise Unauthorised("This needs an Authorization header with a bearer token, or a ticket.")

@@ -4,7 +4,7 @@ from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from syncserver.core import frames
+from syncserver.core import address, frames, origin
 from syncserver.engine.connection import Connection
 from syncserver.engine.house import House
 from syncserver.engine.wire import Gone, Wire
@@ -43,5 +43,8 @@ async def serve(house: House, socket: WebSocket) -> None:
         send=partial(_send, socket),
         close=partial(_close, socket),
         abort=partial(line.abort, socket.scope),
+        address=address.of(socket.scope),
+        foreign=not origin.let_in(socket.headers.get("origin"), socket.headers.get("host"), house.origins),
+        cookie=partial(house.cookie.of_socket, socket.headers),
     )
     await Connection(house, wire).run()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.anonymous import Visitor, begun
 from tests.harness import Live
 
 
@@ -20,3 +21,16 @@ async def eve(live: Live) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody else's."""
     async with httpx.AsyncClient(base_url=f"{live.url}/api/v1", headers=live.headers("eve"), timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+async def anybody(live: Live) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who shows no token."""
+    async with httpx.AsyncClient(base_url=f"{live.url}/api/v1", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def visitor(anybody: httpx.AsyncClient) -> Visitor:
+    """Somebody with an anonymous session."""
+    return await begun(anybody)

@@ -1,12 +1,18 @@
+import contextlib
+import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import jwt
 import pytest
+import websockets
 
 from syncserver.app import wiring
 from tests.api.problems import problem
-from tests.harness import SECRET, Live, token
+from tests.harness import SECRET, Live, Serving, token
+from tests.transports.sockets import HELLO
 
 ROUTES = [
     ("GET", "/api/v1/progress"),
@@ -19,7 +25,7 @@ ROUTES = [
 ]
 
 
-def signed(secret: bytes | None = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+def signed(secret: Any = SECRET, algorithm: str = "HS256", **claims: object) -> str:
     return jwt.encode(claims, secret, algorithm=algorithm)
 
 
@@ -57,6 +63,70 @@ async def test_whether_it_lives_and_what_it_offers_can_be_asked_without(live: Li
         assert (await http.get(path)).status_code == 200
 
 
-async def test_a_token_in_the_url_is_not_looked_at(live: Live):
-    async with httpx.AsyncClient(base_url=live.url) as http:
-        problem(await http.get("/api/v1/progress", params={"token": token("ada")}), 401, "unauthorised")
+@pytest.mark.parametrize("path", ["/api/v1/progress", "/api/v1/changes/stream"])
+@pytest.mark.parametrize("name", ["token", "access_token"])
+async def test_a_token_in_the_url_is_refused_with_a_word_why(live: Live, path: str, name: str):
+    async with httpx.AsyncClient(base_url=live.url, headers=live.headers()) as http:
+        key = token("ada")
+        document = problem(await http.get(path, params={name: key}), 400, "malformed")
+        assert "URL" in document["detail"]
+        assert key not in document["detail"]
+
+
+@pytest.fixture
+async def by_cookie(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
+    """A page of the server's own, signed in by cookie."""
+    async with (
+        serving(cookie="__Host-token") as live,
+        httpx.AsyncClient(base_url=live.url, headers={"Cookie": f"__Host-token={token('ada')}"}, timeout=20) as http,
+    ):
+        yield http
+
+
+async def test_where_the_operator_turns_it_on_the_token_may_be_in_a_cookie(by_cookie: httpx.AsyncClient):
+    own = {"Origin": str(by_cookie.base_url), "Sync-Csrf": "1"}
+    body = {"percentage": 0.5}
+    assert (await by_cookie.put("/api/v1/progress/moby-dick", json=body, headers=own)).status_code == 200
+    assert (await by_cookie.get("/api/v1/progress/moby-dick")).json()["percentage"] == 0.5
+    async with by_cookie.stream("GET", "/api/v1/changes/stream") as answer:
+        assert answer.status_code == 200
+
+
+async def test_with_a_cookie_no_other_page_writes_and_nothing_is_written(by_cookie: httpx.AsyncClient):
+    own = str(by_cookie.base_url)
+    wrong = [
+        ({"Origin": "https://evil.example", "Sync-Csrf": "1"}, "forbidden_origin"),
+        ({"Sync-Csrf": "1"}, "forbidden_origin"),
+        ({"Origin": own, "Sync-Csrf": "1", "Sec-Fetch-Site": "cross-site"}, "forbidden_origin"),
+        ({"Origin": own}, "forbidden"),
+    ]
+    for headers, code in wrong:
+        for method in ("PUT", "DELETE"):
+            answer = await by_cookie.request(method, "/api/v1/progress/moby-dick", json={}, headers=headers)
+            problem(answer, 403, code)
+    for path in ("/api/v1/progress", "/api/v1/changes/stream"):
+        problem(await by_cookie.get(path, headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden_origin")
+    assert (await by_cookie.get("/api/v1/progress")).json()["items"] == []
+
+
+async def test_a_socket_may_be_signed_in_by_cookie_from_a_page_that_is_let_in(serving: Serving):
+    async with serving(cookie="key") as live:
+        for origin, close in ((live.url, None), (None, 4503), ("https://evil.example", 4503)):
+            named = {"Cookie": f"key={token('ada')}"}
+            async with websockets.connect(
+                live.socket_url, additional_headers=named, origin=websockets.Origin(origin) if origin else None
+            ) as socket:
+                with contextlib.suppress(websockets.ConnectionClosed):  # a foreign page is not even listened to
+                    await socket.send(json.dumps(HELLO))
+                first = json.loads(await socket.recv())
+                if close is None:
+                    assert first["type"] == "welcome"
+                else:
+                    assert (first["type"], first["code"]) == ("error", "forbidden_origin")
+                    await socket.wait_closed()
+                    assert socket.close_code == close
+
+
+async def test_without_the_setting_no_cookie_counts(live: Live):
+    async with httpx.AsyncClient(base_url=live.url, headers={"Cookie": f"__Host-token={token('ada')}"}) as http:
+        problem(await http.get("/api/v1/progress"), 401, "unauthorised")

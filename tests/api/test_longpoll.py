@@ -160,7 +160,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(live: Live):
 
 
 async def test_many_wait_without_a_database_connection(serving: Serving):
-    async with serving(database_connections=2) as live, client(live) as ada:
+    async with serving(database_connections=2, streams_per_owner=0) as live, client(live) as ada:
         ada.timeout = httpx.Timeout(90)
         polls = [waiting(ada) for _ in range(40)]
         await someone_waits(live, 40)

@@ -17,7 +17,8 @@ from syncserver.storage.database import Database
 from tests.api.problems import problem
 from tests.harness import Live, Urls
 
-ADA = Actor("user:ada", wiring.now().replace(microsecond=0) + timedelta(hours=1))
+NOW = wiring.now().replace(microsecond=0)
+ADA = Actor("user:ada", NOW + timedelta(hours=1), "t1", NOW)
 
 
 async def test_a_ticket_is_made_for_whoever_shows_a_token(http: httpx.AsyncClient, live: Live):

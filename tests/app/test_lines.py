@@ -11,7 +11,7 @@ import pytest
 
 from syncserver.app import lines
 from tests.harness import Live, Serving, Urls, token
-from tests.transports.sockets import HELLO, greeted
+from tests.transports.sockets import HELLO, greeted, pushed, put
 from tests.transports.stalled import PING, Peer, framed, greeted_peer, peer
 
 _MIB = 1_048_576
@@ -146,3 +146,50 @@ async def test_a_peer_that_vanishes_is_noticed_by_its_silence(serving: Serving, 
         await only(live, 1)
         await there.say({"type": "ping"})
         assert (await there.hear_until("pong"))["type"] == "pong"
+
+
+_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /hea", _REQUEST[:-2], b"GET /api/v1/socket HTTP/1.1\r\nUpgrade: web"])
+async def test_a_head_that_does_not_come_whole_in_time_is_cut(serving: Serving, beginning: bytes):
+    async with serving(handshake_s=0.1) as live, greeted(live) as other, peer(live.port) as slow:
+        await slow.send(beginning)
+        assert await slow.rest() == b""
+        await other.say({"type": "ping"})
+        assert (await other.hear_until("pong"))["type"] == "pong"
+
+
+async def _drip_for_ever(slow: Peer) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            await slow.send(b"x")
+            await asyncio.sleep(0.02)  # how slow it is
+
+
+async def test_a_head_that_drips_in_is_cut_however_often_a_byte_comes(serving: Serving):
+    async with serving(handshake_s=0.2) as live, peer(live.port) as slow:
+        await slow.send(_REQUEST[:-2] + b"X: ")
+        with pytest.raises(ConnectionError):
+            await _drip_for_ever(slow)
+
+
+async def test_the_second_request_of_a_line_has_its_own_time(serving: Serving):
+    async with serving(handshake_s=0.3) as live, peer(live.port) as client:
+        for _ in range(6):
+            await client.send(_REQUEST)
+            await client.heard(b'"ok"}')
+            await asyncio.sleep(0.1)  # longer together than one head may take
+        await client.send(_REQUEST[:5])
+        assert await client.rest() == b""
+
+
+async def test_what_takes_long_to_answer_is_not_cut(serving: Serving):
+    async with serving(handshake_s=0.1) as live, peer(live.port) as client, peer(live.port) as reader:
+        for path, one in (("changes?wait=1", client), ("changes/stream", reader)):
+            head = f"GET /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token('ada')}\r\n\r\n"
+            await one.send(head.encode())
+        await client.heard(b"204 No Content")
+        async with greeted(live) as writer:
+            await pushed(writer, put("later"))
+        await reader.heard(b'"later"')

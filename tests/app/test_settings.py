@@ -27,6 +27,12 @@ def test_flags_go_before_the_environment_and_that_before_defaults():
     assert (found.port, found.host, found.sweep_s) == (9001, "0.0.0.0", Settings().sweep_s)  # noqa: S104
 
 
+def test_nought_is_a_value():
+    assert settings.read(parsed("--frames-per-s", "0"), {"SYNCSERVER_ROWS_PER_OWNER": "0"}) == Settings(
+        frames_per_s=0, rows_per_owner=0
+    )
+
+
 def test_an_empty_variable_is_none():
     assert settings.read(parsed(), {"SYNCSERVER_PORT": ""}) == Settings()
 
@@ -55,6 +61,13 @@ def test_values_get_their_types():
         ("sweep_s", "-3"),
         ("sweep_s", "soon"),
         ("drain_s", "1s"),
+        ("frame_bytes", "100"),
+        ("frame_bytes", "0"),
+        ("json_depth", "0"),
+        ("json_depth", "501"),
+        ("frames_per_s", "-1"),
+        ("rows_per_owner", "1e6"),
+        ("origins", "books.example"),
     ],
 )
 def test_a_value_that_is_none_names_its_setting_and_says_what_it_is(name: str, value: str):

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from syncserver.storage import embedded  # noqa: E402 - after the path to this checkout
-from tests.harness import Program, free_port  # noqa: E402
+from tests.harness import UNLIMITED, Program, free_port  # noqa: E402
 
 WRITERS = 4
 IN_A_PUSH = 50
@@ -280,7 +280,7 @@ def main() -> None:
     program, port = Program(folder), free_port()
     relay = subprocess.Popen([sys.executable, str(Path(__file__).parent / "relay.py"), str(port)])
     try:
-        program.start()
+        program.start(*(f"--{name.replace('_', '-')}={most}" for name, most in UNLIMITED.items()))
         found = asyncio.run(measured(program, f"ws://127.0.0.1:{port}/", options.turns, options.seconds))
     except WrongError as error:
         sys.exit(f"no figures: {error}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.harness import UNLIMITED
+
 READY = re.compile(r"syncserver is ready on (http://\S+)")
 START_S, STOP_S = 60.0, 10.0
 WATCHED = Path(__file__).with_name("watched.py")
@@ -57,6 +59,7 @@ class Launched:
         """Return when it serves; Failed if that does not come."""
         program = [str(WATCHED), str(self.samples)] if self._watched else ["-m", "syncserver"]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("SYNCSERVER_")}
+        ours |= {f"SYNCSERVER_{name.upper()}": str(most) for name, most in UNLIMITED.items()}
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *program, "serve", "--port", str(port), "--data-dir", str(self.folder)),
             stdout=asyncio.subprocess.PIPE,

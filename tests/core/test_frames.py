@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from syncserver.core import bodies, frames, values
 
-PINNED = {1: "19f5dcc7cd3ed7f0e75223906727f0494b2b697d199e06d5b61f731bd4e7bf04"}
+PINNED = {1: "44324e929890c87a0568bfffc19139362e3e94356d53e1667dfe1cdd1cbd5ca2"}
 PROSE = {"title", "description", "examples"}
 
 
@@ -92,10 +92,11 @@ HELLO = {
 }
 
 
-@pytest.mark.parametrize("keys", [{}, {"token": "a", "ticket": "b"}, {"token": None}], ids=str)
-def test_a_hello_shows_a_token_or_a_ticket_and_never_both(keys: dict[str, Any]):
+def test_a_hello_never_shows_both_a_token_and_a_ticket():
     with pytest.raises(ValidationError):
-        frames.Hello.model_validate({**HELLO, **keys})
+        frames.Hello.model_validate({**HELLO, "token": "a", "ticket": "b"})
+    for keys in ({}, {"token": "a"}, {"ticket": "b"}, {"token": None}):
+        assert frames.Hello.model_validate({**HELLO, **keys})
 
 
 @pytest.mark.parametrize(

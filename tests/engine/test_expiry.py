@@ -14,6 +14,7 @@ from syncserver.engine.decide import Sender
 from syncserver.engine.expiry import Expiry
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
+from syncserver.storage import revocations
 from syncserver.storage.database import Database
 from tests.harness import until_locked_out
 
@@ -182,3 +183,17 @@ async def test_an_outage_is_survived(sql, database):
     assert not task.done()
     task.cancel()
     await away.close()
+
+
+async def test_a_token_that_was_taken_back_is_forgotten_when_it_would_have_ended(
+    server: Database, sql: psycopg.Connection
+):
+    row = "INSERT INTO revocations (owner, token_id, before, expires_at) VALUES ('user:ada', %s, %s, now() + %s)"
+    sql.execute(row, ["ended", None, -timedelta(seconds=1)])
+    sql.execute(row, ["holds", None, timedelta(hours=1)])
+    async with server.transaction([ADA]) as connection:
+        await revocations.revoke_all(connection, ADA)
+        await revocations.revoke(connection, ADA, "unknown end")
+    await expiry(server).forget()
+    left = sql.execute("SELECT token_id FROM revocations ORDER BY token_id").fetchall()
+    assert left == [("",), ("holds",), ("unknown end",)]

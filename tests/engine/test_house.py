@@ -24,7 +24,7 @@ def gone() -> list[Guest]:
 @pytest.fixture
 def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
-    arguments: dict[str, Any] = dict.fromkeys(("push", "pull", "hub", "tickets", "verification"))
+    arguments: dict[str, Any] = dict.fromkeys(("push", "pull", "hub", "tickets", "sessions", "claim", "verification"))
     arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
     return House(**arguments, gone=gone.append)
 

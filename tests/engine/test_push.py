@@ -89,7 +89,7 @@ def count(sql: psycopg.Connection, table: str) -> int:
 
 
 @asynccontextmanager
-async def running(database: Database, catalog: Catalog, **options: int) -> AsyncIterator[Push]:
+async def running(database: Database, catalog: Catalog, **options: Any) -> AsyncIterator[Push]:
     """Another write door over the same database, as of another process or after a restart."""
     door = Push(database, catalog, lambda: NOW, **options)
     task = asyncio.create_task(door.run())

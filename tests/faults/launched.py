@@ -21,6 +21,7 @@ from typing import IO, Any
 import psycopg
 
 from syncserver.storage import embedded, schema
+from tests import logs
 from tests.faults.kills import Kill
 from tests.harness import Urls, environment
 
@@ -99,6 +100,8 @@ class Server:
         self._gone.set()
         self.port = port
         self.kills = 0
+        self.counts: Path | None = None
+        """Where it shall count itself, once a second (see tests/bench/watched.py)."""
 
     async def start(self, *, kill: Kill | None = None, mutant: str | None = None) -> None:
         """Return when it answers; or when it is gone already, where it was told to die."""
@@ -111,6 +114,7 @@ class Server:
                 "settings": self._settings,
                 "kill": kill.order() if kill else None,
                 "mutant": mutant,
+                "counts": str(self.counts) if self.counts else None,
             }
         )
         async with asyncio.timeout(_PATIENCE_S):
@@ -178,6 +182,7 @@ def _log() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """A file to write to and to read from, each at its own place."""
     with tempfile.NamedTemporaryFile() as log, Path(log.name).open("rb") as reading:
         yield log, reading
+        logs.keep(Path(log.name))
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """Servers with one mistake each, for tests that must find it. The production code has no switch for any of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.app.wiring import Parts
+from syncserver.core import depth, frames, protocol
+from syncserver.engine.decide import Sender
 from syncserver.storage import mutations
 from syncserver.storage.database import Database
 
@@ -70,8 +74,50 @@ def deaf(parts: Parts) -> None:
     parts.sweeper.run = nothing  # type: ignore[method-assign] # the mistake
 
 
+def stumbling(_: Parts) -> None:
+    """JSON is read by a parser that has no bounds of its own, and whose errors nobody expects."""
+    depth.loads = lambda text, _most: json.loads(text)  # type: ignore[assignment] # the mistake
+
+
+def hoarding(_: Parts) -> None:
+    """Something of each frame is kept for ever."""
+    parse, kept = protocol.parse, list[bytes]()
+
+    def hoard(message: str | bytes, json_depth: int = protocol.JSON_DEPTH) -> frames.ClientFrame:
+        kept.append(b"x" * 524_288)
+        return parse(message, json_depth)
+
+    protocol.parse = hoard
+
+
+def repeating(_: Parts) -> None:
+    """What is wrong with a value is said with the value."""
+
+    def sentence(error: ValidationError) -> str:
+        return "; ".join(f"{e['msg']}, not {e['input']!r}" for e in error.errors())
+
+    protocol.sentence = sentence
+
+
+def denying(parts: Parts) -> None:
+    """What was written for some is said to be rejected."""
+    push = parts.push.push
+
+    async def deny(sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> Any:
+        acks = await push(sender, proposed)
+        if not sender.owner.startswith("user:fuzz"):
+            return acks
+        return [{"mutation_id": ack["mutation_id"], "status": "rejected", "code": "invalid"} for ack in acks]
+
+    parts.push.push = deny  # type: ignore[method-assign] # the mistake
+
+
 MUTANTS: Mapping[str, Callable[[Parts], None]] = {
     "ack-before-commit": ack_before_commit,
     "ledger-apart": ledger_apart,
     "deaf": deaf,
+    "stumbling": stumbling,
+    "hoarding": hoarding,
+    "repeating": repeating,
+    "denying": denying,
 }

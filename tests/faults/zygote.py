@@ -22,9 +22,10 @@ from syncserver.app import server as app_server
 from syncserver.app import wiring
 from syncserver.app.logging import configure
 from syncserver.app.settings import Settings
+from tests.bench.watched import counting
 from tests.faults.kills import Kill, planned
 from tests.faults.mutants import MUTANTS
-from tests.harness import SECRET
+from tests.harness import SECRET, UNLIMITED
 
 _IN, _OUT = 0, 1
 
@@ -112,8 +113,8 @@ def _become_server(order: dict[str, Any], told: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, _IN)
     os.dup2(nothing, _OUT)
-    configure("error")
-    settings = Settings(port=order["port"], **order["settings"])
+    configure(order["settings"].get("log_level", "error"))
+    settings = Settings(port=order["port"], **{**UNLIMITED, **order["settings"]})
     if order["kill"]:
         planned(Kill(**order["kill"]))
     parts = wiring.Parts(settings, order["url"], SECRET)
@@ -124,7 +125,8 @@ def _become_server(order: dict[str, Any], told: int) -> None:
         os.write(told, b".")
 
     with app_server.bound(settings.host, settings.port) as listening:
-        server = app_server.Server(wiring.application(parts), settings, started=started)
+        serving = counting(open(order["counts"], "a")) if order["counts"] else app_server.Server  # noqa: PTH123, SIM115 - to the end
+        server = serving(wiring.application(parts), settings, started=started)
         asyncio.run(server.serve(sockets=[listening]))
 
 

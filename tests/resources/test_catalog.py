@@ -3,6 +3,7 @@ import pytest
 from syncserver import resources
 from syncserver.storage import tables
 from syncserver.storage.resource import Catalog, Resource
+from tests.resources.samples import SAMPLES
 
 CATALOG = resources.catalog()
 
@@ -19,6 +20,12 @@ def test_each_resource_stands_on_a_table_whose_key_begins_with_the_owner(resourc
     assert [c.name for c in resource.table.primary_key] == ["owner", resource.key]
     assert resource.table.metadata is tables.metadata
     assert {"updated_at", "device_id"} <= set(resource.table.columns.keys())
+
+
+def test_there_is_a_sample_of_each_resource_that_clients_write():
+    assert set(SAMPLES) == {resource.name for resource in CATALOG.values() if not resource.read_only}
+    for name, sample in SAMPLES.items():
+        CATALOG[name].model.model_validate(sample("mark"))
 
 
 @pytest.mark.parametrize("resource", CATALOG.values(), ids=lambda r: r.name)

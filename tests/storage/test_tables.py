@@ -76,3 +76,14 @@ def test_what_runs_with_its_makers_rights_has_a_fixed_search_path_and_is_not_eve
     """).fetchall()
     assert ("sync_removed_v3", True, False) in found
     assert [name for name, fixed, everybody in found if not fixed or everybody] == []
+
+
+def test_nothing_can_be_written_for_a_session_that_is_not_there_whatever_the_table(
+    sql: psycopg.Connection, catalog: Catalog
+):
+    """A synced row needs a channel, so the channel's guard is the row's; every other table has its own."""
+    guarded = {
+        row[0] for row in sql.execute("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'sync_living'")
+    }
+    owned = {table.name for table in tables.metadata.tables.values() if "owner" in table.columns}
+    assert guarded == owned - {resource.table.name for resource in catalog.values()} - {"changes"}

@@ -32,8 +32,8 @@ def device(live: Live, name: str, user: str = "ada") -> AbstractAsyncContextMana
 async def servers(request: pytest.FixtureRequest, serving: Serving) -> AsyncIterator[tuple[Live, Live]]:
     """Where the one device is connected, and where the other."""
     async with contextlib.AsyncExitStack() as stack:
-        one = await stack.enter_async_context(serving())
-        two = await stack.enter_async_context(serving()) if request.param == "two processes" else one
+        one = await stack.enter_async_context(serving(frames_per_s=0))
+        two = await stack.enter_async_context(serving(frames_per_s=0)) if request.param == "two processes" else one
         yield one, two
 
 

@@ -25,12 +25,19 @@ async def test_a_ticket_opens_one_socket(live: Live):
         assert await socket.closed() == 4501
 
 
-@pytest.mark.parametrize("both", [{"ticket": "x", "token": "y"}, {}])
-async def test_it_is_a_token_or_a_ticket(live: Live, both: dict[str, str]):
+@pytest.mark.parametrize(
+    ("keys", "code", "close"),
+    [
+        ({"ticket": "x", "token": "y"}, "malformed", 4500),
+        ({}, "unauthorised", 4501),
+        ({"token": ""}, "unauthorised", 4501),
+    ],
+)
+async def test_it_is_a_token_or_a_ticket(live: Live, keys: dict[str, str], code: str, close: int):
     async with raw(live) as socket:
-        await socket.say({**HELLO, **both})
-        assert (await socket.hear())["code"] == "malformed"
-        assert await socket.closed() == 4500
+        await socket.say({**HELLO, **keys})
+        assert (await socket.hear())["code"] == code
+        assert await socket.closed() == close
 
 
 async def test_a_socket_is_warned_and_then_closed_with_the_end_of_its_token(live: Live):

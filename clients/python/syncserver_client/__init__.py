@@ -7,9 +7,10 @@ from syncserver_client.acks import AckWatch
 from syncserver_client.client import Client, connect
 from syncserver_client.company import Broadcast, Presence
 from syncserver_client.conflict import Conflict, ConflictNote, ConflictPage, Version
-from syncserver_client.errors import Closed, Fatal, Offline, Rejected, StoreRefused, SyncError
+from syncserver_client.errors import Claimed, Closed, Fatal, Offline, Rejected, StoreRefused, SyncError
 from syncserver_client.model import MIRRORED, Change, Row, RowId, State
 from syncserver_client.mutation import Ack, Mutation
+from syncserver_client.sessions import Claim, Visitor, claim_session, create_session
 from syncserver_client.states import StateWatch
 from syncserver_client.subscription import Subscription
 from syncserver_client.watch import Watch
@@ -20,6 +21,8 @@ __all__ = [
     "AckWatch",
     "Broadcast",
     "Change",
+    "Claim",
+    "Claimed",
     "Client",
     "Closed",
     "Conflict",
@@ -38,6 +41,9 @@ __all__ = [
     "Subscription",
     "SyncError",
     "Version",
+    "Visitor",
     "Watch",
+    "claim_session",
     "connect",
+    "create_session",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from syncserver_client.errors import SocketLost, Transient
+from syncserver_client.errors import CLAIMED, SocketLost, Transient
 from syncserver_client.model import State
 from syncserver_client.session import Session, Step
 from syncserver_client.settings import SOCKET
@@ -56,7 +56,7 @@ class BySocket:
         if step.goodbye is not None:
             socket.note(None, step.retry_after_s)
             raise socket.lost(step.goodbye)
-        if step.resubscribe:
+        if step.resubscribe and step.refetch != CLAIMED:  # then the server says why it ends this
             await socket.send(encode(session.subscribe()))
         if step.token_expiring:
             await self._renew_token(socket)

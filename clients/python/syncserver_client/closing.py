@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from syncserver_client.errors import Fatal, SocketLost, SyncError
+from syncserver_client.errors import CLAIMED, Claimed, Fatal, SocketLost, SyncError
 
+UNAUTHORISED = 4501
 STAY_AWAY = {
     4500: "bad_frame",
-    4501: "unauthorised",
+    UNAUTHORISED: "unauthorised",
     4502: "protocol_not_supported",
     4503: "forbidden_origin",
 }
@@ -26,8 +27,11 @@ TOO_LARGE = 1009
 def ending(close_code: int | None, *, detail: str = "", retry_after_s: float | None = None) -> SyncError:
     """The error that a close code means: Fatal to stay away, else SocketLost; None is a cut without goodbye.
 
-    4001 needs no case of its own: every connect asks for the token anew.
+    `detail`: what the server said before, its code first. 4001 needs no case of its own: every connect asks for the
+    token anew.
     """
+    if close_code == UNAUTHORISED and detail.partition(":")[0] == CLAIMED:
+        return Claimed()
     if close_code in STAY_AWAY:
         return Fatal(STAY_AWAY[close_code], detail)
     if close_code == TOO_LARGE:

@@ -51,6 +51,7 @@ class Core:
         self.here: list[Presence] = []
         self.drift_s: float | None = None
         self.outbox = Outbox(self.clock, settings.backoff(), self.memory.queue, self._settled)
+        self.mirror.lost = self.outbox.rebase
         source = TokenSource(token)
         problems = Problems()
         self.http = Http(settings, source, self.clock)

@@ -4,11 +4,14 @@ SyncError
 ├── Offline      no transport worked within the time given; trying again later may help
 ├── Rejected     the server understood and said no; trying the same again cannot help
 ├── Fatal        the server wants this client to stay away; it has stopped
+│   └── Claimed  a reader has signed in and taken over the anonymous session whose token this was
 ├── Closed       the client was closed
 ├── StoreRefused the file that was named as store cannot be this client's
 └── Transient    one attempt failed; the client goes on by itself (apps do not meet it)
     └── SocketLost
 """
+
+CLAIMED = "claimed"
 
 
 class SyncError(Exception):
@@ -33,6 +36,16 @@ class Rejected(SyncError):
 
 class Fatal(SyncError):
     """The client has stopped for good: wrong token, wrong protocol version, forbidden origin."""
+
+
+class Claimed(Fatal):
+    """The visitor's rows are a reader's now: connect again with that reader's token, and with the same store.
+
+    What waits in its queue is then sent, once, and the rows are fetched again.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(CLAIMED, detail)
 
 
 class Closed(SyncError):

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from syncserver_client.clock import Clock
-from syncserver_client.errors import Fatal, Rejected, Transient
+from syncserver_client.errors import CLAIMED, Claimed, Fatal, Rejected, Transient
 from syncserver_client.model import Row
 from syncserver_client.mutation import Ack
 from syncserver_client.settings import Settings
@@ -50,7 +50,10 @@ class Page:
 
 
 class Http:
-    """Requests with the bearer token. All raise Transient where trying again may help, Fatal where it cannot."""
+    """Requests with the bearer token, if there is one.
+
+    All raise Transient where trying again may help, Fatal where it cannot.
+    """
 
     def __init__(self, settings: Settings, token: TokenSource, clock: Clock) -> None:
         self._settings = settings
@@ -151,13 +154,14 @@ class Http:
         if response.status_code != HTTPStatus.OK:
             await _read(response)
         if response.status_code == HTTPStatus.UNAUTHORIZED:
-            raise Fatal("unauthorised", "the server does not accept the token")
+            raise _turned_away(response)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in TRY_AGAIN:
             raise Transient(f"http_{response.status_code}", retry_after_s=_retry_after_s(response))
         return response
 
     async def _attempt(self, method: str, path: str, token: str, parts: dict[str, Any]) -> httpx.Response:
-        headers = {**parts.get("headers", {}), "Authorization": f"Bearer {token}"}
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**parts.get("headers", {}), **shown}
         asked = {name: value for name, value in parts.items() if name not in ("headers", "stream")}
         with self.quiet():
             try:
@@ -209,6 +213,13 @@ def _refusal(response: httpx.Response) -> Rejected:
     except Transient:
         return Rejected(code, detail)
     return Rejected(str(problem.get("code") or code), str(problem.get("detail") or ""))
+
+
+def _turned_away(response: httpx.Response) -> Fatal:
+    """The token is not accepted: because a reader has claimed the session, or for another reason."""
+    if _refusal(response).code == CLAIMED:
+        return Claimed()
+    return Fatal("unauthorised", "the server does not accept the token")
 
 
 def _page(body: JsonObject) -> Page:

@@ -70,6 +70,15 @@ class KeptQueue:
         if stamp is not None:
             self._store.remember("last_stamp", format_stamp(stamp))
 
+    def rebased(self, kept: Kept) -> None:
+        """It has another base than when it was made."""
+        self._store.write(
+            "UPDATE queue SET mutation = ?, body = ? WHERE mutation_id = ?",
+            _record(kept),
+            kept.body or None,
+            kept.mutation.mutation_id,
+        )
+
     def answered(self, ack: Ack, *, unshown: bool, unheard: bool) -> None:
         """It waits no more."""
         if unshown or unheard:

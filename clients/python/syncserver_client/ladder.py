@@ -11,6 +11,8 @@ from enum import Enum
 PATIENCE = 2
 SILENT = "silent"
 UNREACHABLE = "unreachable"
+LATER = ("rate_limited", "http_429")
+"""The server asks for patience: the transport works, and is tried again when it says."""
 
 
 class Next(Enum):
@@ -56,6 +58,8 @@ class Ladder:
 
     def failed(self, code: str) -> Next:
         """It could not be had, or ended. One that worked a moment ago gets its tries anew."""
+        if code in LATER:
+            return Next.AGAIN
         if self._worked:
             self._worked, self._failures = False, 0
             return Next.AGAIN

@@ -7,7 +7,7 @@ What happens is told to a journal, which may keep it for the next run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -57,6 +57,7 @@ class Mirror:
         self._held: dict[RowId, Row] = {row.id: row for row in known.held}
         self._refetching = known.refetching
         self._journal = journal
+        self.lost: Callable[[], None] = lambda: None  # called when offsets may be of another log from now on
 
     @property
     def shown(self) -> Mapping[tuple[str, str], Row]:
@@ -101,6 +102,7 @@ class Mirror:
         self._refetching = True
         if self._journal is not None:
             self._journal.refetching()
+        self.lost()
 
     def saw(self, row_id: RowId, offset: int) -> None:
         """An ack told of this offset before the change itself arrived."""
@@ -110,7 +112,13 @@ class Mirror:
                 self._journal.acked(row_id, offset)
 
     def base(self, row_id: RowId) -> int | None:
-        """The offset at which this client last saw the row (or its removal, or its own write); None if never."""
+        """The offset at which this client last saw the row (or its removal, or its own write); None if never.
+
+        None too where all is being fetched again: an offset of another owner's log, or of one that was lost, would say
+        that this client knew a row that it never saw.
+        """
+        if self._refetching:
+            return None
         known = max(self._shown_offset(row_id), self._acked.get(row_id, 0))
         return known or None
 

@@ -18,7 +18,7 @@ from syncserver_client.errors import SyncError
 from syncserver_client.kept_queue import Kept, KeptQueue
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.socket import Limits
-from syncserver_client.wire import encode_strictly, format_stamp
+from syncserver_client.wire import decode_object, encode, encode_strictly, format_stamp
 
 ENVELOPE_BYTES = 1024  # room for what stands around the mutations in a frame
 Settled = Callable[[Sequence[tuple["Entry", Ack]]], None]
@@ -187,6 +187,19 @@ class Outbox:
         if settled:
             self.stirred.set()
         return [(entry.mutation, ack) for entry, ack in settled]
+
+    def rebase(self) -> None:
+        """All is fetched again, so no offset means what it did: each write that waits goes by its stamp alone.
+
+        But for that it stays what it was, and its id is the same: what the server has answered already, it answers so.
+        """
+        for entry in self._entries.values():
+            if entry.base is None:
+                continue
+            entry.base = None
+            entry.body = encode({**decode_object(entry.body), "base": None}) if entry.body else b""
+            if self._queue is not None:
+                self._queue.rebased(Kept(entry.mutation, None, entry.made_at, entry.body))
 
     def cut(self) -> None:
         """The way to the server is another one: all that nobody acked goes out at once, over whatever works."""

@@ -12,6 +12,7 @@ from syncserver_client.errors import Rejected, SocketLost, Transient
 from syncserver_client.http import Http
 from syncserver_client.mutation import Ack
 from syncserver_client.outbox import Entry, Outbox
+from syncserver_client.pace import Pace
 from syncserver_client.problems import Problems
 from syncserver_client.settings import Settings
 from syncserver_client.socket import Limits, LiveSocket
@@ -35,6 +36,7 @@ class Sender:
         may_send: Callable[[], bool],
         live: Callable[[], LiveSocket | None],
         answered: Callable[[Iterable[Ack]], None],
+        pace: Pace | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -45,6 +47,7 @@ class Sender:
         self._live = live
         self._answered = answered
         self._limits = Limits()
+        self._pace = pace or Pace()
 
     async def run(self) -> None:
         """Send what is due, for ever; Fatal ends it."""
@@ -57,6 +60,8 @@ class Sender:
             batch = self._due(socket) if ready else []
             if not batch:
                 await self._rest(waiting=ready)
+            elif socket is not None and (pause_s := self._pace.wait_s(_monotonic())):
+                await asyncio.sleep(pause_s)  # the next frame takes along what is written meanwhile
             elif socket is not None:
                 await self._over_socket(socket, batch)
             else:
@@ -76,6 +81,7 @@ class Sender:
             return
 
     async def _over_socket(self, socket: LiveSocket, batch: Sequence[Entry]) -> None:
+        self._pace.sent(_monotonic())
         self._outbox.sent(batch, _monotonic() + self._settings.ack_timeout_s)
         try:
             await socket.send(_frame({"type": "push"}, batch))

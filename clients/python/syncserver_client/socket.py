@@ -133,7 +133,8 @@ class LiveSocket:
             self.abort()
             raise SocketLost("silent", "the network takes nothing") from error
         except ConnectionClosed as error:
-            raise self._ending(error) from error
+            # Why it ended stands in frames that are not read yet: whoever reads them knows what the close means.
+            raise SocketLost("cut", "the socket has ended") from error
 
     def note(self, error: str | None, retry_after_s: float | None) -> None:
         """Remember what the server said, for the close that may follow."""
@@ -206,6 +207,8 @@ async def _connect(settings: Settings) -> ClientConnection:
         # 5xx is a gateway whose server is away: back any moment, unlike a box that knows no sockets.
         status = error.response.status_code
         code = "unavailable" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "refused"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            code = "rate_limited"
         raise SocketLost(code, f"the upgrade was answered with {status}") from error
     except WebSocketException as error:
         raise SocketLost("refused", type(error).__name__) from error

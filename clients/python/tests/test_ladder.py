@@ -1,3 +1,4 @@
+import pytest
 from syncserver_client.ladder import Ladder, Next
 
 ALL = ("socket", "stream", "long-poll", "poll")
@@ -35,6 +36,13 @@ def test_where_nobody_can_be_reached_each_gets_one_try_a_round():
     ladder.worked()
     ladder.failed("cut")
     assert walk(ladder, "cut", "cut") == [(Next.AGAIN, "socket"), (Next.DOWN, "stream")]
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "http_429"])
+def test_one_that_asks_for_patience_is_asked_again_however_often(code):
+    ladder = Ladder(ALL)
+    assert walk(ladder, *[code] * 5) == [(Next.AGAIN, "socket")] * 5
+    assert walk(ladder, "cut", code, "cut") == [(Next.AGAIN, "socket"), (Next.AGAIN, "socket"), (Next.DOWN, "stream")]
 
 
 def test_a_better_one_that_was_found_is_stood_on():

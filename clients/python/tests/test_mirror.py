@@ -73,3 +73,15 @@ def test_synced_at_stays_when_a_step_has_none():
     mirror.show(NOW, NOW)
     mirror.show(NOW)
     assert mirror.synced_at == NOW
+
+
+def test_while_all_is_fetched_again_no_row_counts_as_seen():
+    mirror = Mirror()
+    told = []
+    mirror.lost = lambda: told.append(mirror.cursor)
+    shown(mirror, row("a", 7))
+    assert mirror.base(A) == 7
+    mirror.refetch()
+    assert (mirror.base(A), told) == (None, [None])
+    assert shown(mirror, row("a", 2)) == [("a", "put", 2)]
+    assert mirror.base(A) == 2

@@ -132,3 +132,15 @@ async def test_what_is_no_mutation_is_refused_at_once(outbox):
     with pytest.raises(TypeError):
         add(outbox, value={"x": object()})
     assert len(outbox) == 1
+
+
+async def test_when_all_is_fetched_again_writes_go_by_their_stamps_and_stay_the_same_writes(outbox):
+    add(outbox, "sent")
+    (sent,) = outbox.batch(0.0, ROOMY)
+    before = json.loads(sent.body)
+    later = add(outbox, "later")
+    outbox.rebase()
+    assert json.loads(sent.body) == {**before, "base": None}
+    outbox.cut()
+    assert [json.loads(entry.body)["base"] for entry in outbox.batch(0.0, ROOMY)] == [None, None]
+    assert later.base is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from syncserver_client.backoff import Backoff
 from syncserver_client.clock import Clock
 from syncserver_client.closing import COME_BACK, STAY_AWAY, ending
-from syncserver_client.errors import Fatal, SocketLost, SyncError, Transient
+from syncserver_client.errors import Claimed, Fatal, SocketLost, SyncError, Transient
 from syncserver_client.ids import uuid7
 from syncserver_client.model import Row
 from syncserver_client.mutation import Ack
@@ -130,6 +130,15 @@ def test_most_closes_ask_to_come_back(code):
 @pytest.mark.parametrize("code", STAY_AWAY)
 def test_some_closes_ask_to_stay_away(code):
     assert isinstance(ending(code, detail="why"), Fatal)
+    assert not isinstance(ending(code, detail="why"), Claimed)
+
+
+@pytest.mark.parametrize("said", ["claimed", "claimed: A signed-in reader has it."])
+def test_a_claimed_session_is_told_from_a_wrong_token(said):
+    error = ending(4501, detail=said)
+    assert isinstance(error, Claimed)
+    assert error.code == "claimed"
+    assert not isinstance(ending(4001, detail=said), Fatal)
 
 
 def test_a_problem_is_logged_once_until_things_go_well(caplog):

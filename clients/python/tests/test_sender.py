@@ -9,6 +9,7 @@ from syncserver_client.backoff import Backoff
 from syncserver_client.errors import Rejected, SocketLost, Transient
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.outbox import Outbox
+from syncserver_client.pace import Pace
 from syncserver_client.problems import Problems
 from syncserver_client.sender import Sender
 from syncserver_client.settings import Settings
@@ -39,7 +40,7 @@ class Way:
 async def started(clock):
     tasks = []
 
-    def start(*, socket=None, http=None, up=True):
+    def start(*, socket=None, http=None, up=True, pace=None):
         clock.synchronise(NOW, NOW, NOW)
         outbox = Outbox(clock, Backoff(0.001, 0.002))
         sender = Sender(
@@ -51,6 +52,7 @@ async def started(clock):
             may_send=lambda: state["up"],
             live=lambda: socket,
             answered=lambda acks: outbox.answer(acks, 0.0),
+            pace=pace,
         )
         state = {"up": up}
         tasks.append(asyncio.create_task(sender.run()))
@@ -130,3 +132,16 @@ async def test_a_socket_that_is_lost_while_it_sends_leaves_the_write_for_the_nex
     outbox.cut()
     await until(lambda: len(way.sent) == 2)
     assert way.sent[0] == way.sent[1]
+
+
+async def test_frames_are_paced_and_what_is_written_meanwhile_goes_together(started):
+    way = Way()
+    outbox, _ = started(socket=way, pace=Pace(at_once=1, per_s=20))
+    add(outbox, "first")
+    await until(lambda: way.sent)
+    outbox.answer([Ack(m["mutation_id"], "applied", 1) for m in way.sent[0]["mutations"]], 0.0)
+    for key in "abc":
+        add(outbox, key)
+        await asyncio.sleep(0)
+    await until(lambda: len(way.sent) == 2)
+    assert [m["key"] for m in way.sent[1]["mutations"]] == ["a", "b", "c"]

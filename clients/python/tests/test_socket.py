@@ -67,7 +67,7 @@ async def test_a_server_that_says_nothing_is_given_up(opened):
             await opened(settings)
 
 
-@pytest.mark.parametrize(("code", "kind"), [(4501, Fatal), (1013, SocketLost)])
+@pytest.mark.parametrize(("code", "kind"), [(4501, Fatal), (1013, SocketLost), (4003, SocketLost)])
 async def test_a_close_in_place_of_a_welcome_says_why(opened, code, kind):
     async def story(connection, _hello):
         await say(connection, type="error", code="why", detail="d", retry_after_s=3)

@@ -11,6 +11,7 @@ from syncserver_client.model import Row, RowId
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.outbox import Outbox
 from syncserver_client.settings import Settings
+from syncserver_client.socket import Limits
 from syncserver_client.store import Store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -185,3 +186,19 @@ def test_all_of_a_commit_or_nothing(reopened, settings):
     with sqlite3.connect(settings.store) as file:
         assert file.execute("SELECT * FROM facts WHERE name = 'half'").fetchall() == []
     file.close()
+
+
+async def test_a_base_that_was_given_up_stays_given_up(reopened, clock, settings):
+    first = reopened()
+    outbox = Outbox(clock, settings.backoff(), first.queue)
+    sent, raw = (Mutation("put", "progress", key, {"k": key}) for key in "ab")
+    outbox.add_all([(sent, 7)], awaited=False)
+    outbox.batch(0.0, Limits())
+    outbox.add_all([(raw, 8)], awaited=False)
+    before = json.loads(outbox._entries[sent.mutation_id].body)
+    outbox.rebase()
+    first.commit()
+    again = Outbox(clock, settings.backoff(), reopened().queue)
+    assert [entry.base for entry in again._entries.values()] == [None, None]
+    assert json.loads(again._entries[sent.mutation_id].body) == {**before, "base": None}
+    assert [m.mutation_id for m in again.waiting] == [sent.mutation_id, raw.mutation_id]

@@ -1,0 +1,115 @@
+"""Every route of the application and every frame of the protocol, aimed at somebody else's things.
+
+Operations come from the application's own document (another test sees that it names every route) and frames from the
+protocol, so that a new one is aimed too; or, where this does not know how, fails.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI
+
+from syncserver.core import frames, protocol
+from tests.e2e.homes import KEY, Home, mutation, written_resources
+from tests.resources.samples import SAMPLES
+
+METHODS = ("get", "post", "put", "patch", "delete")
+NOBODYS = re.compile(r"/healthz|/readyz|/api/(docs|openapi|asyncapi).*|/api/v1/socket")
+"""Answers that are the same to everybody, and the socket, which has its frames instead."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One request for what is another's."""
+
+    method: str
+    template: str
+    url: str
+    json: Any = None
+    query: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method.upper()} {self.template}"
+
+
+def operations(app: FastAPI) -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of every operation that the application documents."""
+    paths = app.openapi()["paths"]
+    return [
+        (method, path, operation)
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if method in METHODS and not NOBODYS.fullmatch(path)
+    ]
+
+
+def requests(app: FastAPI, of: Home) -> Iterator[Probe]:
+    """Every operation, asked for this owner's things; raises KeyError for a parameter or body not known here.
+
+    What makes a row comes last: before it, whoever asks has none.
+    """
+    for method, path, operation in sorted(operations(app), key=lambda found: found[0] == "put"):
+        names = {**of.names, "key": of.session if path.startswith("/api/v1/sessions/") else KEY}
+        given = operation.get("parameters", [])
+        url = path
+        for parameter in (p["name"] for p in given if p["in"] == "path"):
+            url = url.replace(f"{{{parameter}}}", names[parameter])
+        query = {p["name"]: names[p["name"]] for p in given if p["in"] == "query" and p["name"] == "cursor"}
+        body = _body(method, path, of) if "requestBody" in operation else None
+        yield Probe(method, path, url, body, query)
+
+
+def _body(method: str, path: str, of: Home) -> Any:
+    """A body that the route takes; for a resource's own routes, one of its rows."""
+    for name in written_resources():
+        if re.fullmatch(rf"/api/v1/{name}(/\{{\w+\}})?", path):
+            return SAMPLES[name]("mine")
+    return BODIES[method, path](of)
+
+
+BODIES: dict[tuple[str, str], Any] = {
+    ("post", "/api/v1/push"): lambda of: {
+        "device": {"id": "phone"},
+        "client_id": "phone",
+        "mutations": pushes(of),
+    },
+    ("post", "/api/v1/verify"): lambda of: {"cursor": of.names["cursor"], "digests": {}},
+    ("post", "/api/v1/conflicts/{conflict_id}/restore"): lambda _: {},
+    ("post", "/api/v1/sessions/{session_id}/claim"): lambda _: {"token": "not the visitor's"},
+}
+
+
+def pushes(of: Home) -> list[dict[str, Any]]:
+    """Changes and removals of rows that are another's, of every resource."""
+    made = [mutation(name, op, KEY, "mine") for name in written_resources() for op in ("patch", "remove")]
+    return [*made, {**mutation("progress", "remove", of.session, "mine"), "resource": "sessions"}]
+
+
+def said(of: Home, own_token: str) -> dict[str, dict[str, Any]]:
+    """One frame of each type, aimed at this owner's things."""
+    return {
+        "hello": {
+            "token": own_token,
+            "device": {"id": f"phone of {of.mark}"},
+            "client_id": "phone",
+            "protocol": [1, 1],
+        },
+        "subscribe": {"resources": None, "cursor": of.names.get("cursor")},
+        "unsubscribe": {},
+        "push": {"mutations": pushes(of)},
+        "ping": {},
+        "auth": {"token": own_token},
+        "verify": {"cursor": of.names.get("cursor"), "digests": {}},
+        "presence": {"state": {"page": 1}},
+        "broadcast": {"topic": "page", "data": str(uuid4())},
+    }
+
+
+def unaimed(of: Home) -> set[str]:
+    """Types of frames that the protocol knows and nobody aims."""
+    known = {model.model_fields["type"].default for model in protocol._TYPES.values()}
+    assert known == {kind.model_fields["type"].default for kind in frames.ClientFrame.__args__}
+    return known ^ set(said(of, "token"))

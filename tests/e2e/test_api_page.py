@@ -1,0 +1,64 @@
+"""The page of the interface, run as it stands: every command, in order, with a real shell and curl on a real server."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import shell
+from tests.harness import Program
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "api.md").read_text()
+_ELSEWHERE = "/api/v1/sessions"
+"""docs/sessions.md has these, and a test of its own."""
+
+_FOR_BROWSERS = {("GET", "/api/docs"), ("GET", "/api/docs/{file}"), ("GET", "/api/asyncapi")}
+_LOST = ("PUT", "/api/v1/progress/emma", 409)
+"""The one request of the page that is meant to be refused."""
+
+
+def operations(url: str) -> set[tuple[str, str]]:
+    """Every operation that has to have an example here."""
+    paths = httpx.get(f"{url}/api/openapi.json").json()["paths"]
+    every = {(method.upper(), path) for path, item in paths.items() for method in item}
+    return {(method, path) for method, path in every - _FOR_BROWSERS if not path.startswith(_ELSEWHERE)}
+
+
+@pytest.mark.timeout(240)
+def test_the_page_s_commands_do_what_it_says_and_leave_no_route_out(program: Program, tmp_path: Path):
+    program.start()
+    ran = shell.run(PAGE, program, tmp_path)
+    assert list(ran.said) == list(shell.blocks(PAGE))
+    assert [asked for asked in ran.asked if asked.status >= 400] == [shell.Asked(*_LOST)]
+    _leaves_no_route_out(ran.asked, operations(program.url))
+    _prints_what_it_tells(ran.said, tmp_path)
+
+
+def _leaves_no_route_out(every_asked: list[shell.Asked], every: set[tuple[str, str]]) -> None:
+    assert len(every) > 15
+    patterns = {operation: re.sub(r"\{\w+\}", "[^/]+", operation[1]) for operation in every}
+    shown = {
+        operation
+        for operation, pattern in patterns.items()
+        for asked in every_asked
+        if asked.method == operation[0] and re.fullmatch(pattern, asked.path)
+    }
+    assert every - shown == set()
+
+
+def _prints_what_it_tells(said: dict[str, str], folder: Path) -> None:
+    assert json.loads((folder / "openapi.json").read_text())["openapi"].startswith("3.1")
+    assert json.loads((folder / "asyncapi.json").read_text())["asyncapi"] == "3.0.0"
+    assert '"percentage" : 0.5' in said["progress"]
+    assert said["poll"].count("HTTP/1.1 204") == 2
+    assert "event: ready" in said["stream"]
+    assert "event: ready" in said["ticket"]
+    assert '"outcome":"same"' in said["verify"]
+    assert said["push"].count('"status":"applied"') == 2
+    assert '"code":"superseded"' in said["conflicts"]
+    assert '"percentage" : 0.3' in said["conflicts"]
+    assert '"lag_s":' in said["health"]
+    assert "HTTP/1.1 204" in said["sign-out"]

@@ -1,0 +1,111 @@
+"""What a server may answer to rubbish, and what not; every broken rule is a sentence."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import psycopg
+
+from tests.faults.breaking import CANARY
+
+_OURS = frozenset({1001, 1009, 1012, 1013, *range(4000, 4005), *range(4500, 4504)})
+"""Close codes of the protocol (PROTOCOL.md)."""
+
+_SERVER_FAULT = 500
+TOKEN = re.compile(rb"[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}")
+_POINTER = re.compile(r"/\S*: ")
+_TOLD = ("title", "detail", "code", "reason")
+
+
+@dataclass
+class Account:
+    """One owner's side: offsets that were acknowledged, and writes acknowledged without one."""
+
+    owner: str
+    offsets: set[int] = field(default_factory=set)
+    others: int = 0
+
+
+@dataclass
+class Judge:
+    """Of one client. `wrong` holds what must not be; `seen` counts what was answered."""
+
+    token: str
+    account: Account
+    wrong: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def closed(self, code: int | None, codes: frozenset[int], *, closing: bool) -> None:
+        """The server closed a socket. `codes`: others that it may name; `closing`: it was asked to, with any code."""
+        self.seen[f"close {code}"] += 1
+        if code in _OURS or code in codes or (closing and code not in {1006, 1015}):
+            return
+        self.wrong.append(f"a socket was closed with {code}")
+
+    def frame(self, payload: bytes) -> Mapping[str, Any]:
+        """A frame of the server's; its acks are noted."""
+        frame: dict[str, Any] = orjson.loads(payload)
+        self.seen[f"frame {frame['type']}"] += 1
+        if frame["type"] == "ack":
+            self._acks(frame["acks"])
+        elif frame["type"] in {"error", "refetch"}:
+            self.said(frame)
+        return frame
+
+    def answer(self, method: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """A whole answer over HTTP."""
+        self.seen[f"status {status}"] += 1
+        if status >= _SERVER_FAULT:
+            self.wrong.append(f"answered {status}: {body[:200]!r}")
+        if status < 400:
+            self._acknowledged(method, status, headers, body)
+            return
+        document = headers.get("content-type", "").startswith("application/problem+json")
+        self.said(orjson.loads(body) if document and body else {"detail": body.decode("latin-1")})
+
+    def said(self, error: Mapping[str, Any]) -> None:
+        """What an error says may repeat nothing that was sent; a pointer names a place and is no text."""
+        texts = [str(error.get(name, "")) for name in _TOLD]
+        texts += [place["detail"] for place in error.get("errors", ())]
+        for text in (_POINTER.sub("", text) for text in texts):
+            if CANARY in text or self.token in text or TOKEN.search(text.encode()):
+                self.wrong.append(f"an error repeats what was sent: {text[:200]}")
+
+    def _acknowledged(self, method: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        if method in {"GET", "HEAD", "OPTIONS"}:
+            return
+        etag = headers.get("etag", "").strip('"')
+        if etag.isdigit():
+            self.account.offsets.add(int(etag))
+        elif body.startswith(b'{"acks":'):
+            self._acks(orjson.loads(body)["acks"])
+        elif status == 204:
+            self.account.others += 1
+
+    def _acks(self, acks: list[dict[str, Any]]) -> None:
+        for ack in acks:
+            if ack["status"] in {"applied", "merged", "duplicate"} and ack.get("offset"):
+                self.account.offsets.add(ack["offset"])
+            if ack["status"] == "rejected":
+                self.said(ack)
+
+
+def unacknowledged(sql: psycopg.Connection, account: Account) -> list[str]:
+    """What was written for an owner and never acknowledged. A session's own row is the server's to write."""
+    channel = sql.execute("SELECT head FROM channels WHERE owner = %s", [account.owner]).fetchone()
+    own = sql.execute(
+        """SELECT "offset" FROM changes WHERE owner = %s AND resource = 'sessions'""", [account.owner]
+    ).fetchall()
+    head = channel[0] if channel else 0
+    known = account.offsets | {offset for (offset,) in own}
+    known |= {offset - 1 for offset in account.offsets}  # a removal stamps its row first, and takes two
+    missing = set(range(1, head + 1)) - known
+    wrong = []
+    if len(missing) > 2 * account.others:
+        wrong.append(f"{account.owner}: offsets {sorted(missing)} were not acknowledged, nor was anything without one")
+    if head and max(account.offsets, default=0) > head:
+        wrong.append(f"offset {max(account.offsets)} was acknowledged, and the log ends at {head}")
+    return wrong
