@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from syncserver.core import origin
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -19,30 +21,39 @@ _HEADERS = {
 }
 _OVER_TLS = {b"strict-transport-security": b"max-age=31536000"}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_SENT = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID")
-_READ = ("ETag", "Sync-Cursor", "Sync-Status", "Retry-After")
+_SENT = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Sync-Csrf")
+_READ = ("ETag", "Location", "Sync-Cursor", "Sync-Status", "Retry-After")
 
 
 class Application(FastAPI):
     """The application with these headers around all of it, its answers to faults included.
 
-    `origins`: of which web pages browsers may read the answers (see core.origin).
+    `origins`: of which web pages browsers may read the answers (see core.origin). `cookies`: those pages may have the
+    browser send its cookies along; not where any page may ask.
     """
 
-    def __init__(self, *, origins: Collection[str], **options: Any) -> None:
+    def __init__(self, *, origins: Collection[str], cookies: bool = False, **options: Any) -> None:
         self._origins = origins
+        self._cookies = cookies and origin.ANY not in origins
         super().__init__(**options)
 
     def build_middleware_stack(self) -> ASGIApp:
         """The whole application."""
-        return Secured(_shared(super().build_middleware_stack(), self._origins))
+        return Secured(_shared(super().build_middleware_stack(), self._origins, cookies=self._cookies))
 
 
-def _shared(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
+def _shared(app: ASGIApp, origins: Collection[str], *, cookies: bool) -> ASGIApp:
     """The same, readable for pages of these origins; those of its own host need no leave."""
     if not origins:
         return app
-    return CORSMiddleware(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=_READ)
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=_METHODS,
+        allow_headers=_SENT,
+        expose_headers=_READ,
+        allow_credentials=cookies,
+    )
 
 
 class Secured:

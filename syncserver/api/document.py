@@ -42,7 +42,7 @@ _BESIDE: Mapping[int, dict[str, Any]] = {
         "row": {"type": ["object", "null"], "description": "with superseded: the winner"},
         "conflict_id": {"type": ["string", "null"], "description": "with superseded: the record of the loser"},
     },
-    410: {"reason": {"type": "string", "description": "epoch, owner, floor, ahead, unreadable or digest"}},
+    410: {"reason": {"type": "string", "description": "epoch, owner, floor, ahead, unreadable, digest or claimed"}},
     422: {
         "errors": {
             "type": "array",
@@ -59,16 +59,24 @@ _BESIDE: Mapping[int, dict[str, Any]] = {
     503: {"parts": {"type": "object", "description": "of /readyz: what was looked at"}},
 }
 _TICKET = {"type": "apiKey", "in": "query", "name": "ticket", "description": "From POST /api/v1/tickets, good once."}
+_COOKIE = {
+    "type": "apiKey",
+    "in": "cookie",
+    "description": "A token. Whatever is not a GET needs a Sync-Csrf header beside it, and an origin that is let in.",
+}
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
-def install(app: FastAPI) -> None:
-    """Let the application's document be the completed one, made when it is first asked for."""
+def install(app: FastAPI, cookie: str | None = None) -> None:
+    """Let the application's document be the completed one, made when it is first asked for.
+
+    `cookie`: by which a page may show its token, where the operator turned that on.
+    """
     plain = app.openapi
 
     def completed() -> dict[str, Any]:
         if app.openapi_schema is None:
-            complete(plain())
+            complete(plain(), cookie)
         return plain()
 
     app.openapi = completed  # type: ignore[method-assign]  # the way that FastAPI has for this
@@ -79,12 +87,16 @@ def named(route: APIRoute) -> str:
     return f"{route.tags[0]}_{route.name}".replace(" ", "_")
 
 
-def complete(document: dict[str, Any]) -> None:
+def complete(document: dict[str, Any], cookie: str | None = None) -> None:
     """Add to every operation what any may answer, and the components that are referred to."""
+    components = document["components"]
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["responses"] = _answers(path, operation)
-    components = document["components"]
+            operation["responses"] = _answers(path, operation, with_cookie=cookie is not None)
+            if cookie is not None and "security" in operation:
+                operation["security"].append({"Cookie": []})
+    if cookie is not None:
+        components["securitySchemes"]["Cookie"] = {**_COOKIE, "name": cookie}
     _complete_schemas(components["schemas"])
     components["responses"] = {f"Problem{status}": _response(status, found) for status, found in _errors().items()}
     components["securitySchemes"]["Ticket"] = _TICKET
@@ -101,12 +113,12 @@ def _complete_schemas(schemas: dict[str, Any]) -> None:
     schemas["PushBody"]["properties"]["mutations"]["items"] = {"$ref": "#/components/schemas/Mutation"}
 
 
-def _answers(path: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _answers(path: str, operation: Mapping[str, Any], *, with_cookie: bool) -> dict[str, Any]:
     named = operation["responses"]
     own = {status: _bare(answer) for status, answer in named.items() if status != "422"}
     statuses = set(_ANY) if path.startswith(API) else set()
     if "security" in operation:
-        statuses.add(401)
+        statuses |= {401, 403} if with_cookie else {401}
     if "422" in named or "parameters" in operation or "requestBody" in operation:
         statuses.add(422)
     problems = {str(status): _reference(status) for status in statuses if str(status) not in own}

@@ -232,6 +232,7 @@ def application(parts: Parts) -> FastAPI:
 
     app = Application(
         origins=parts.house.origins,
+        cookies=parts.house.cookie.name is not None,
         title="syncserver",
         version=__version__,
         description="One reader's story on every device. The socket has a [page of its own](asyncapi).",
@@ -245,7 +246,7 @@ def application(parts: Parts) -> FastAPI:
     app.state.house = parts.house
     app.state.readiness = parts.readiness
     errors.install(app)
-    document.install(app)
+    document.install(app, parts.house.cookie.name)
     api = APIRouter(prefix="/api/v1")
     api.include_router(changes.router)
     api.include_router(sse.router)

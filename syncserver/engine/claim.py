@@ -5,29 +5,27 @@ two devices, and the version that lost is kept. The answers to the visitor's mut
 sends again under its new key is not done twice.
 """
 
-import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core.actor import session_owner
-from syncserver.core.errors import NotFound, Unavailable
+from syncserver.core.errors import NotFound
 from syncserver.core.resolver import Reason, Resolution, Version
 from syncserver.engine import batch
+from syncserver.engine.again import again
 from syncserver.engine.decide import Current
 from syncserver.storage import changes, claims, rows
 from syncserver.storage.changes import Place
 from syncserver.storage.conflicts import Conflict
-from syncserver.storage.database import Contention, Database
+from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog, Resource
 
 SESSIONS = "sessions"
 _AT_ONCE = 500
-_TRIES = 8
-_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +49,7 @@ class Claim:
 
         Raises NotFound for a session that is not there, or another's; Unavailable.
         """
-        for attempt in range(_TRIES):
-            try:
-                return await self._transact(user, session_id)
-            except Contention:
-                await asyncio.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - a pause, not a secret
-        raise Unavailable("Other writers were in the way for too long.")
+        return await again(partial(self._transact, user, session_id))
 
     async def _transact(self, user: str, session_id: UUID) -> Taken:
         visitor = session_owner(session_id)

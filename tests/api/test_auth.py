@@ -109,6 +109,30 @@ async def test_with_a_cookie_no_other_page_writes_and_nothing_is_written(by_cook
     assert (await by_cookie.get("/api/v1/progress")).json()["items"] == []
 
 
+async def test_a_page_that_is_let_in_may_have_its_browser_send_the_cookie(serving: Serving):
+    page = "https://books.example"
+    asked = {"Origin": page, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "Sync-Csrf"}
+    for settings, allowed in (
+        ({"cookie": "key", "origins": page}, "true"),
+        ({"cookie": "key", "origins": "*"}, None),
+        ({"origins": page}, None),
+    ):
+        async with serving(**settings) as live, httpx.AsyncClient(base_url=live.url) as http:
+            answer = await http.options("/api/v1/progress/moby-dick", headers=asked)
+            assert answer.status_code == 200
+            assert answer.headers.get("access-control-allow-credentials") == allowed
+
+
+async def test_the_document_says_that_a_cookie_counts_where_it_does(serving: Serving):
+    for cookie in ("key", None):
+        async with serving(cookie=cookie) as live, httpx.AsyncClient(base_url=live.url) as http:
+            document = (await http.get("/api/openapi.json")).json()
+            schemes = document["components"]["securitySchemes"]
+            operation = document["paths"]["/api/v1/tickets"]["post"]
+            assert (schemes.get("Cookie", {}).get("name"), "403" in operation["responses"]) == (cookie, bool(cookie))
+            assert ({"Cookie": []} in operation["security"]) is bool(cookie)
+
+
 async def test_a_socket_may_be_signed_in_by_cookie_from_a_page_that_is_let_in(serving: Serving):
     async with serving(cookie="key") as live:
         for origin, close in ((live.url, None), (None, 4503), ("https://evil.example", 4503)):

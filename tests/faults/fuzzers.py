@@ -136,7 +136,9 @@ class HttpFuzzer:
         except (EOFError, OSError):
             keep = False
             self._judge.seen["cut off"] += 1
-            if not asked.fresh and not asked.waits:
+            if asked.fresh:  # a reset, for bytes that the server did not want: it takes an answer on its way with it
+                self._judge.account.others += 1
+            elif not asked.waits:
                 self._judge.wrong.append("a connection ended without an answer")
         if not keep:
             self.leave()
