@@ -18,7 +18,7 @@ from typing import IO, Any
 from syncserver.app.logging import discreet
 
 NEVER: Mapping[str, re.Pattern[str]] = {
-    "a token": re.compile(r"eyJ[\w-]{4,}|\b[\w-]{10,}\.[\w-]{10,}\.[\w-]{20,}"),
+    "a token": re.compile(r"eyJ[\w-]{4,}|\b(?=[\w.-]*\d)[\w-]{10,}\.[\w-]{10,}\.[\w-]{20,}"),
     "a ticket": re.compile(r"ticket=(?!\[)\S"),
     "an id": re.compile(r"(?i)\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"),
     "an owner": re.compile(r"\b(?:user|session):(?!\[)[^\s\"'`<]"),

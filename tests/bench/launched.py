@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests import logs
 from tests.harness import UNLIMITED
 
 READY = re.compile(r"syncserver is ready on (http://\S+)")
@@ -131,6 +132,7 @@ async def running(*, watched: bool = False) -> AsyncIterator[Launched]:
                 stopped_s = await server.stop()
             server.place.stopped_s = stopped_s
     finally:
+        logs.keep(folder / "log")
         shutil.rmtree(folder, ignore_errors=True)
 
 

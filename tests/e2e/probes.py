@@ -78,7 +78,7 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("post", "/api/v1/verify"): lambda of: {"cursor": of.names["cursor"], "digests": {}},
     ("post", "/api/v1/conflicts/{conflict_id}/restore"): lambda _: {},
-    ("post", "/api/v1/sessions/{session_id}/claim"): lambda _: {"token": "not the visitor's"},
+    ("post", "/api/v1/sessions/{key}/claim"): lambda _: {"token": "not the visitor's"},
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from syncserver.core.actor import Device
 from syncserver.engine.decide import Sender
 from syncserver.engine.house import Guest, House
+from syncserver.engine.limits import Limits
 
 ADA, BEN = "user:ada", "user:ben"
 
@@ -26,7 +27,7 @@ def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
     arguments: dict[str, Any] = dict.fromkeys(("push", "pull", "hub", "tickets", "sessions", "claim", "verification"))
     arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
-    return House(**arguments, gone=gone.append)
+    return House(**arguments, gone=gone.append, limits=Limits(sockets_per_owner=0, streams_per_owner=0))
 
 
 class Visitor:

@@ -94,18 +94,17 @@ class Judge:
 
 
 def unacknowledged(sql: psycopg.Connection, account: Account) -> list[str]:
-    """What was written for an owner and never acknowledged. A session's own row is the server's to write."""
-    channel = sql.execute("SELECT head FROM channels WHERE owner = %s", [account.owner]).fetchone()
-    own = sql.execute(
-        """SELECT "offset" FROM changes WHERE owner = %s AND resource = 'sessions'""", [account.owner]
+    """What was written for an owner and never acknowledged: by the ledger, and by the log as it is.
+
+    A session's own row is the server's to write. Offsets in between need not be known: a row that changes twice in one
+    push is acknowledged with its last one.
+    """
+    written = sql.execute(
+        """SELECT "offset" FROM mutations WHERE owner = %(owner)s AND "offset" IS NOT NULL
+        UNION SELECT "offset" FROM changes WHERE owner = %(owner)s AND resource <> 'sessions'""",
+        {"owner": account.owner},
     ).fetchall()
-    head = channel[0] if channel else 0
-    known = account.offsets | {offset for (offset,) in own}
-    known |= {offset - 1 for offset in account.offsets}  # a removal stamps its row first, and takes two
-    missing = set(range(1, head + 1)) - known
-    wrong = []
-    if len(missing) > 2 * account.others:
-        wrong.append(f"{account.owner}: offsets {sorted(missing)} were not acknowledged, nor was anything without one")
-    if head and max(account.offsets, default=0) > head:
-        wrong.append(f"offset {max(account.offsets)} was acknowledged, and the log ends at {head}")
-    return wrong
+    missing = sorted({offset for (offset,) in written} - account.offsets)
+    if len(missing) <= account.others:
+        return []
+    return [f"{account.owner}: offsets {missing} were not acknowledged ({account.others} writes without their offset)"]

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,24 +13,24 @@ from tests.harness import Urls
 
 
 async def test_rubbish_does_nothing_to_a_server(database: Urls):
-    report = await fuzz.run(database, random.randrange(10**6), 2_000)
+    report = await fuzz.run(database, random.randrange(10**6), 3_000)
     assert not report.wrong, "\n".join([report.line(), *report.wrong[:20]])
     assert report.pulses
 
 
 @pytest.mark.parametrize(
-    ("mutant", "sentence"),
+    ("mutant", "sentences"),
     [
-        ("stumbling", "ended without a close"),
-        ("stumbling", "answered 500"),
-        ("hoarding", "memory grew"),
-        ("repeating", "repeats what was sent"),
-        ("denying", "were not acknowledged"),
+        ("stumbling", ("a socket ended without a close", "answered 500", "the server logged")),
+        ("hoarding", ("memory grew",)),
+        ("repeating", ("an error repeats what was sent",)),
+        ("denying", ("were not acknowledged",)),
     ],
 )
-async def test_it_finds(mutant: str, sentence: str, database: Urls):
+async def test_it_finds(mutant: str, sentences: Sequence[str], database: Urls):
     report = await fuzz.run(database, random.randrange(10**6), 400, mutant=mutant)
-    assert any(sentence in wrong for wrong in report.wrong), report.line()
+    missed = [sentence for sentence in sentences if not any(sentence in wrong for wrong in report.wrong)]
+    assert not missed, report.line()
 
 
 def test_every_frame_of_the_protocol_is_broken():

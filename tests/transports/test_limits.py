@@ -17,6 +17,11 @@ from tests.transports.stalled import PING, framed, greeted_peer
 RETRY = {"type": "goodbye", "code": 4003}
 
 
+def still(live: Live) -> None:
+    """From now on no time passes for the limits, however slow the machine is."""
+    live.parts.limits._clock = lambda: 0.0
+
+
 def later(live: Live, seconds: float) -> None:
     """From now on it is that much later, for the limits."""
     live.parts.limits._clock = lambda: time.monotonic() + seconds
@@ -41,6 +46,7 @@ async def test_the_limits_are_told_as_they_are_set(serving: Serving):
 
 async def test_frames_over_the_limit_end_the_socket_after_what_came_before_was_answered(serving: Serving):
     async with serving(frames_per_s=5) as live, greeted(live) as socket, greeted(live) as other:
+        still(live)
         for _ in range(30):
             await socket.say({"type": "ping"})
         heard = [await socket.hear() for _ in range(21)]
@@ -55,6 +61,7 @@ async def test_frames_over_the_limit_end_the_socket_after_what_came_before_was_a
 async def test_mutations_over_the_limit_were_not_applied_and_are_when_they_come_again(serving: Serving):
     first, second = ([put(f"{part}-{n}") for n in range(60)] for part in "ab")
     async with serving(mutations_per_s=10) as live, greeted(live, "ben") as ben:
+        still(live)
         async with greeted(live) as socket:
             assert {ack["status"] for ack in await pushed(socket, *first)} == {"applied"}
             await socket.say({"type": "push", "mutations": second})
@@ -63,7 +70,7 @@ async def test_mutations_over_the_limit_were_not_applied_and_are_when_they_come_
         assert {**goodbye, "retry_after_s": 0} == {**RETRY, "retry_after_s": 0}
         assert 1 < goodbye["retry_after_s"] <= 2
         assert [ack["status"] for ack in await pushed(ben, put())] == ["applied"]
-        later(live, goodbye["retry_after_s"])
+        live.parts.limits._clock = lambda: goodbye["retry_after_s"]
         async with greeted(live) as socket:
             assert {ack["status"] for ack in await pushed(socket, *second)} == {"applied"}
 
@@ -71,6 +78,7 @@ async def test_mutations_over_the_limit_were_not_applied_and_are_when_they_come_
 async def test_what_comes_behind_a_push_over_the_limit_does_not_overtake_it(serving: Serving):
     hello = {**HELLO, "token": token("ada")}
     async with serving(mutations_per_s=1) as live, greeted_peer(live.port, hello, subscribed=False) as peer:
+        still(live)
         await peer.say({"type": "push", "mutations": [put("first")] * 5})
         await peer.heard(b'"ack"')
         pushes = ({"type": "push", "mutations": [put(key)] * number} for key, number in (("many", 6), ("few", 1)))
