@@ -86,16 +86,30 @@ def parse(message: str | bytes, json_depth: int = JSON_DEPTH) -> frames.ClientFr
 
 def sentence(error: ValidationError) -> str:
     """All that is wrong, with places, never with the values."""
+    _let_go(error)
     found = error.errors(include_url=False, include_input=False)
     return "; ".join(": ".join(filter(None, (pointer(e["loc"]), e["msg"]))) for e in found)
 
 
 def invalid(error: ValidationError, root: str = "") -> Invalid | TooLarge:
     """A validation error in our tree: TooLarge when all that is wrong is length, else Invalid with its places."""
+    _let_go(error)
     found = error.errors(include_url=False, include_input=False, include_context=False)
     if all(e["type"] in {"string_too_long", "too_long"} for e in found):
         return TooLarge(sentence(error))
     return Invalid(sentence(error), [{"pointer": root + pointer(e["loc"]), "detail": e["msg"]} for e in found])
+
+
+def _let_go(error: ValidationError) -> None:
+    """Take the tracebacks from the errors within.
+
+    The collector cannot look into a ValidationError; so whoever keeps what is made of it in a variable would keep, for
+    ever, all frames up to there, and the whole message with them.
+    """
+    for found in error.errors(include_url=False, include_input=False):
+        inner = found.get("ctx", {}).get("error")
+        if isinstance(inner, Exception):
+            inner.__traceback__ = inner.__context__ = None
 
 
 def pointer(location: tuple[int | str, ...]) -> str:

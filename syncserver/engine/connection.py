@@ -5,6 +5,7 @@ Frames that it does not answer itself go to the house's verbs.
 """
 
 import asyncio
+import logging
 
 from syncserver.core import encode, frames
 from syncserver.core.actor import Actor, Device
@@ -20,6 +21,7 @@ from syncserver.engine.term import EXPIRED, Term
 from syncserver.engine.together import first_of
 from syncserver.engine.wire import Ended, Gone, Wire
 
+log = logging.getLogger(__name__)
 _CLOSING_S = 1.0
 
 
@@ -37,25 +39,32 @@ class Connection:
     async def run(self) -> None:
         """Serve this connection to its end."""
         try:
-            if self._wire.foreign:
-                raise ForbiddenOrigin("Pages of this origin may not connect here.")
-            with self._house.limits.connected(self._wire.address):
-                said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
-                with self._house.limits.key_from(self._wire.address):
-                    actor = await greeting.who(self._house, said, self._wire.cookie)
-                await self._serve(said, actor)
+            await self._visit()
         except Gone:
             pass
         except Ended as end:
             await self._close(end.code, end.reason)
         except SyncError as error:
             await self._refuse(error)
+        except Exception:
+            log.exception("a connection ended by a fault of the server")
+            await self._refuse(SyncError("The server made a mistake; its log says which."))
         finally:
             self._protocol.closed()
             self._out.closed()
 
+    async def _visit(self) -> None:
+        """From the upgrade to the end, whatever ends it."""
+        if self._wire.foreign:
+            raise ForbiddenOrigin("Pages of this origin may not connect here.")
+        with self._house.limits.connected(self._wire.address):
+            said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
+            with self._house.limits.key_from(self._wire.address):
+                actor = await greeting.who(self._house, said, self._wire.cookie)
+            await self._serve(said, actor)
+
     async def _serve(self, said: frames.Hello, actor: Actor) -> None:
-        """From a good hello to the end, whatever ends it."""
+        """From a good hello to the end."""
         device = Device(said.device.id, said.device.name)
         sender = Sender(actor.owner, device, said.client_id)
         guest = Guest(actor.owner, self._out.goodbye, self._out.offer, sender, said.device.app, actor=actor)

@@ -2,51 +2,14 @@
 
 import json
 import re
-import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from syncserver.core import bodies
-from tests.harness import Program, environment
+from tests import shell
+from tests.harness import Program
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sessions.md").read_text()
-_END = "--- the end of"
-_PATIENCE_S = 60
-
-
-def blocks() -> dict[str, str]:
-    """The page's commands by the name behind `sh`, in order."""
-    found = re.findall(r"^ *```sh ([\w-]+)\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
-    return {name: textwrap.dedent(text) for name, text in found}
-
-
-def said(program: Program, folder: Path) -> dict[str, list[str]]:
-    """What each block printed."""
-    script = "".join(f"{text}printf '\\n%s %s\\n' '{_END}' {name}\n" for name, text in blocks().items())
-    script = "set -eu\n" + script.replace("127.0.0.1:8000", f"127.0.0.1:{program.port}")
-    variables = {
-        **environment(),
-        "PATH": f"{Path(sys.executable).parent}:{environment()['PATH']}",
-        "SYNCSERVER_DATA_DIR": str(program.folder),
-        "PAGER": "cat",
-    }
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    printed = re.split(rf"^{_END} ([\w-]+)\n", done.stdout, flags=re.MULTILINE)
-    return {name: text.split() for text, name in zip(printed[0::2], printed[1::2], strict=False)}
 
 
 def read(text: str) -> dict[str, Any]:
@@ -54,12 +17,11 @@ def read(text: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="the page uses curl")
 def test_the_page_does_what_it_says(program: Program, tmp_path: Path):
     program.start()
-    heard = said(program, tmp_path)
+    heard = {name: text.split() for name, text in shell.run(PAGE, program, tmp_path).said.items()}
 
-    assert list(heard) == list(blocks())
+    assert list(heard) == list(shell.blocks(PAGE))
     begun = read("".join(heard["begin"]))
     assert begun.keys() == {"session_id", "created_at", "expires_at", "token"}
     assert heard["key"] == []

@@ -1,11 +1,14 @@
 """What rubbish did to a server once, each mistake by its own bytes."""
 
 import asyncio
+import gc
 import logging
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from syncserver.engine.decide import Refused
 from tests.faults import rawsocket
 from tests.faults.rawsocket import CLOSE, UPGRADE, frame, upgrade
 from tests.harness import Live
@@ -58,3 +61,22 @@ async def test_a_row_that_names_what_is_not_there_yet_is_a_clash_and_no_fault_of
     async with httpx.AsyncClient(base_url=live.url, headers=live.headers()) as http:
         answer = await http.put("/api/v1/progress/emma", json={"series_id": {"$temp": "later"}})
     assert (answer.status_code, answer.json()["code"]) == (409, "dependency_unknown")
+
+
+async def test_nothing_of_a_rejected_write_stays_in_memory(live: Live):
+    """The collector cannot look into pydantic's errors: a traceback in one of them kept the whole message for ever."""
+    bad = (
+        {"updated_at": "yesterday"},
+        {"data": {"locator": {"href": ""}}},
+        {"data": {"position": "\0"}},
+        {"key": "\0"},
+    )
+    good = {"resource": "progress", "key": "emma", "op": "put", "data": {}}
+    mutations = [{"mutation_id": str(uuid4()), **good, **wrong} for wrong in bad]
+    body = {"device": {"id": "phone"}, "client_id": "phone", "mutations": mutations}
+    async with httpx.AsyncClient(base_url=live.url, headers=live.headers()) as http:
+        answer = await http.post("/api/v1/push", json=body)
+        await http.put("/api/v1/progress/emma", json={})  # the last batch is held until the next
+    assert [ack["status"] for ack in answer.json()["acks"]] == ["rejected"] * len(bad)
+    gc.collect()
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, Refused)]

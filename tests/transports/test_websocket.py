@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from syncserver.core import clock
+from syncserver.core import clock, frames
 from tests.harness import Live, Serving, token
 from tests.transports.sockets import HELLO, greeted, pushed, put, raw
 
@@ -228,6 +228,22 @@ async def test_an_unknown_resource_is_an_error_and_the_connection_stays(live: Li
         assert (await socket.hear())["code"] == "invalid"
         await socket.say({"type": "ping"})
         assert (await socket.hear())["type"] == "pong"
+
+
+async def test_a_fault_of_the_server_is_said_and_closed_with_1011(live: Live, caplog: pytest.LogCaptureFixture):
+    async def faulty(*_: object) -> None:
+        raise RuntimeError
+
+    live.parts.house.verbs = {frames.Presence: faulty}
+    async with greeted(live) as socket, greeted(live) as other:
+        await socket.say({"type": "presence", "state": None})
+        assert (await socket.hear())["code"] == "error"
+        assert await socket.closed() == 1011
+        await other.say({"type": "ping"})
+        assert (await other.hear())["type"] == "pong"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "a connection ended by a fault of the server"
+    ]
 
 
 async def test_a_slow_reader_is_read_again_from_the_log_and_misses_nothing(live: Live):
