@@ -16,6 +16,11 @@ from syncserver.app.settings import Settings
 from syncserver.core.errors import SetupError
 from syncserver.storage import schema
 
+_ADVICE = (
+    "See that the database can be reached and the file is whole. In a PostgreSQL of your own only a superuser can do"
+    " this: row-level security holds for the tables' owner, too."
+)
+
 
 def backup(settings: Settings, options: argparse.Namespace) -> None:
     """Write one consistent snapshot to a new file that only its owner may read; servers may run meanwhile."""
@@ -54,4 +59,4 @@ def _run(urls: Urls, name: str, arguments: Sequence[str]) -> None:
     done = subprocess.run([program, *arguments], check=False, capture_output=True, text=True)  # noqa: S603 - ours
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["it did not say why"]
-        raise SetupError(f"{name} failed: {said[0]}", "See that the database can be reached and the file is whole.")
+        raise SetupError(f"{name} failed: {said[0]}", _ADVICE)
