@@ -64,6 +64,7 @@ class Wire:
     def subscribe(self):
         self.at = self.log.offset(self.session.subscribe()["cursor"])
         self.first = True
+        self.more = False
         if self.at is None:
             self.frames.append({"type": "refetch", "reason": "epoch"})
 
@@ -76,12 +77,14 @@ class Wire:
         frame = {"from": self.log.cursor(self.at), "to": self.log.cursor(end), "rows": rows[:size], "more": more}
         self.frames.append({"type": "changes", **frame})
         self.at = end
+        self.more = more
         if not more and self.first:
             self.first = False
             self.beat()
 
     def beat(self):
-        if not self.first and self.at is not None:
+        """A sign of life, which says that this is all there is: so never between two pages."""
+        if not self.first and not self.more and self.at is not None:
             self.frames.append({"type": "ready", "cursor": self.log.cursor(self.at), "server_time": STAMP})
 
     def deliver(self, times=1):
