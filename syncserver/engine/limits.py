@@ -4,13 +4,14 @@ Over a limit, nothing was done: RateLimited says when to ask again. Where a numb
 address do not hold where there is none (a Unix socket).
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from syncserver.core import values
+from syncserver.core import protocol, values
 from syncserver.core.bucket import Bucket, Buckets
 from syncserver.core.errors import Claimed, RateLimited, Unauthorised
 
@@ -33,7 +34,7 @@ class Limits:
         self,
         *,
         frame_bytes: int = values.FRAME_BYTES,
-        json_depth: int = 64,
+        json_depth: int = protocol.JSON_DEPTH,
         body_s: float = 30,
         sockets_per_owner: int = 50,
         streams_per_owner: int = 20,
@@ -145,4 +146,4 @@ def _room(present: int, most: int, sentence: str) -> None:
 
 def _soon(wait_s: float, sentence: str) -> None:
     if wait_s:
-        raise RateLimited(sentence, max(_AT_LEAST_S, round(wait_s, 2)))
+        raise RateLimited(sentence, max(_AT_LEAST_S, math.ceil(wait_s * 100) / 100))

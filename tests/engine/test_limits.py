@@ -160,3 +160,12 @@ def test_without_an_address_nothing_is_counted_by_it(clock: Clock):
         wrong_key(limits, None)
         with limits.connected(None), limits.connected(None):
             pass
+
+
+@pytest.mark.parametrize("passed_s", [0.001, 0.006, 3.0051, 7.776])
+def test_who_comes_back_at_the_time_that_was_named_is_let_in(clock: Clock, passed_s: float):
+    limits = Limits(mutations_per_s=1, clock=clock)
+    limits.mutations("ada", 10)
+    clock.now += passed_s
+    clock.now += limited(limits.mutations, "ada", 10)
+    limits.mutations("ada", 10)
