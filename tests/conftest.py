@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -21,10 +20,23 @@ from syncserver.app.settings import Settings
 from syncserver.storage import embedded, schema
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
-from tests import logs
+from tests import databases, logs
 from tests.harness import SECRET, Live, Program, Serving, Urls
 
-_databases = count(1)
+_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it get names of their own
+_ENOUGH_BYTES = 4 << 30
+
+
+def _in_memory() -> bool:
+    """Whether folders of tests can be kept in memory: there is room, and programs may be run from there."""
+    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK) or "TMPDIR" in os.environ:
+        return False
+    found = os.statvfs(_MEMORY)
+    return found.f_bavail * found.f_frsize >= _ENOUGH_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
+if _in_memory():  # a killed process loses nothing there either; what only a power cut would lose, no test can see
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,35 +82,45 @@ def postgres() -> Iterator[embedded.EmbeddedPostgres]:
     try:
         with psycopg.connect(server.owner_url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template_migrated")
-        schema.upgrade(_named(server.owner_url, "template_migrated"))
+        schema.upgrade(databases.named(server.owner_url, "template_migrated"))
         yield server
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _named(url: str, database: str) -> str:
-    return url.replace("postgresql:///syncserver?", f"postgresql:///{database}?")
+@pytest.fixture(scope="session")
+def _migrated(postgres: embedded.EmbeddedPostgres) -> Iterator[databases.Databases]:
+    yield from _kept(postgres, "template_migrated")
 
 
-def _created(postgres: embedded.EmbeddedPostgres, template: str) -> Iterator[Urls]:
-    name = f"test_{os.getpid()}_{next(_databases)}"
-    with psycopg.connect(postgres.owner_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield Urls(_named(postgres.owner_url, name), _named(postgres.server_url, name))
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture(scope="session")
+def _empty(postgres: embedded.EmbeddedPostgres) -> Iterator[databases.Databases]:
+    yield from _kept(postgres, "template0")
+
+
+def _kept(postgres: embedded.EmbeddedPostgres, template: str) -> Iterator[databases.Databases]:
+    kept = databases.Databases(postgres, template)
+    yield kept
+    kept.close()
+
+
+def _taken(kept: databases.Databases) -> Iterator[Urls]:
+    urls = kept.take()
+    yield urls
+    kept.give_back(urls)
 
 
 @pytest.fixture
-def database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
+def database(_migrated: databases.Databases) -> Iterator[Urls]:
     """A migrated database of the test's own."""
-    yield from _created(postgres, "template_migrated")
+    yield from _taken(_migrated)
 
 
 @pytest.fixture
-def empty_database(postgres: embedded.EmbeddedPostgres) -> Iterator[Urls]:
+def empty_database(_empty: databases.Databases) -> Iterator[Urls]:
     """A database that was never migrated."""
-    yield from _created(postgres, "template0")
+    yield from _taken(_empty)
 
 
 @pytest.fixture
