@@ -1,6 +1,5 @@
 """/healthz: the process answers. /readyz: and it can do its work; where it cannot, which part of it is the reason."""
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -48,12 +47,8 @@ async def ready(house: InHouse, readiness: Annotated[Readiness, Depends(the_read
     """
     if house.draining:
         raise Unavailable("The server is stopping.")
-    parts = await readiness.look()
-    wrong = Unavailable(" ".join(part.detail for part in parts.values() if part.detail is not None))
+    found = Ready(parts=await readiness.look())
+    wrong = Unavailable(" ".join(part.detail for part in found.parts.values() if part.detail is not None))
     if wrong.detail:
-        return errors.problem(wrong, parts=_shown(parts))
-    return Response(Ready(parts=parts).model_dump_json(exclude_none=True), 200, _UNCACHED, "application/json")
-
-
-def _shown(parts: dict[str, Part]) -> dict[str, Any]:
-    return {name: {k: v for k, v in asdict(part).items() if v is not None} for name, part in parts.items()}
+        return errors.problem(wrong, parts=found.model_dump(exclude_none=True)["parts"])
+    return Response(found.model_dump_json(exclude_none=True), 200, _UNCACHED, "application/json")

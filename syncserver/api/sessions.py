@@ -19,6 +19,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=Route)
 
 Id = Annotated[values.Id, Path(description="The session's id: a UUID.", json_schema_extra={"format": "uuid"})]
 _NOT_FOUND = errors.responses(404)
+_NOT_ITS_TOKEN = "not the token of this session"  # noqa: S105 - a sentence
 _GONE: describe.Answers = {204: {"description": "Done.", "headers": describe.PRIVATE}}
 _LOCATION = {"Location": {"description": "The session.", "required": True, "schema": {"type": "string"}}}
 
@@ -93,6 +94,7 @@ async def end(house: InHouse, by: _Holder, key: Id) -> Response:
     responses={**describe.OK, **errors.responses(403, 404)},
 )
 async def claim(
+    request: Request,
     house: InHouse,
     by: By,
     key: Id,
@@ -105,7 +107,7 @@ async def claim(
     wanted = UUID(key)
     if _is_visitor(by):
         raise Forbidden("Sign in to claim a session: a visitor cannot.")
-    await _vouched(house, wanted, body.token)
+    await _vouched(house, address.of(request.scope), wanted, body.token)
     taken = await house.claim.claim(by.owner, wanted)
     house.keys.ring(session_owner(wanted))
     return _answer(bodies.ClaimAnswer(session_id=key, rows=taken.rows, conflicts=taken.conflicts))
@@ -131,19 +133,23 @@ async def _held(house: House, by: Actor, session_id: str) -> tuple[str, UUID]:
     return by.owner, wanted
 
 
-async def _vouched(house: House, wanted: UUID, token: str) -> None:
-    """Raise Invalid where this is not the token of that session, or was taken back."""
+async def _vouched(house: House, source: str | None, wanted: UUID, token: str) -> None:
+    """Raise Invalid where this is not the token of that session, or was taken back; it counts as a wrong key then."""
     try:
-        visitor = await house.keys.read(token)
-        if visitor.owner == session_owner(wanted):
-            await house.keys.hold(visitor)
-            return
+        with house.limits.key_from(source):
+            await _hold_for(house, wanted, token)
     except Claimed:
-        return  # perhaps by this very reader; the claim itself knows
+        pass  # perhaps by this very reader; the claim itself knows
     except Unauthorised:
-        pass
-    sentence = "not the token of this session"
-    raise Invalid(f"/token: {sentence}", [{"pointer": "/token", "detail": sentence}])
+        raise Invalid(f"/token: {_NOT_ITS_TOKEN}", [{"pointer": "/token", "detail": _NOT_ITS_TOKEN}]) from None
+
+
+async def _hold_for(house: House, wanted: UUID, token: str) -> None:
+    """Raise Unauthorised where this is not the token of that session, or does not hold any more."""
+    visitor = await house.keys.read(token)
+    if visitor.owner != session_owner(wanted):
+        raise Unauthorised(_NOT_ITS_TOKEN)
+    await house.keys.hold(visitor)
 
 
 def _is_visitor(actor: Actor) -> bool:

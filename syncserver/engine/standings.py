@@ -5,15 +5,16 @@ What is kept is true until its doorbell rings, as long as doorbells are heard; a
 
 import asyncio
 from collections.abc import Collection, Mapping
+from functools import partial
 from itertools import islice
 
 from syncserver.core.errors import Unavailable
+from syncserver.engine.again import again
 from syncserver.storage import revocations
-from syncserver.storage.database import Contention, Database
+from syncserver.storage.database import Database
 from syncserver.storage.revocations import Standing
 
 _AT_ONCE = 500
-_RETRIES = 3
 
 
 class Standings:
@@ -76,15 +77,14 @@ class Standings:
 
     async def _read(self, owners: Collection[str]) -> Mapping[str, Standing]:
         """Of each owner, nothing where the database is away."""
-        for _ in range(_RETRIES):
-            try:
-                async with self._database.transaction([]) as connection:
-                    return await revocations.standings(connection, owners)
-            except Contention:
-                continue
-            except Unavailable:
-                break
-        return {}
+        try:
+            return await again(partial(self._transact, owners))
+        except Unavailable:
+            return {}
+
+    async def _transact(self, owners: Collection[str]) -> Mapping[str, Standing]:
+        async with self._database.transaction([]) as connection:
+            return await revocations.standings(connection, owners)
 
     def _keep(self, found: Mapping[str, Standing]) -> None:
         read_at = _now()

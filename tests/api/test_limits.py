@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.anonymous import begun
 from tests.api.problems import problem
 from tests.harness import Live, Serving
 
@@ -113,6 +114,16 @@ async def test_after_too_many_wrong_keys_none_is_looked_at_for_a_while(serving: 
         assert (await http.get("/progress", headers=ELSEWHERE)).status_code == 200
         later(live, 30)
         assert (await http.get("/progress")).status_code == 200
+
+
+async def test_a_wrong_visitor_s_token_in_a_claim_counts_as_a_wrong_key(serving: Serving):
+    async with serving(wrong_keys_per_minute=2) as live, client(live) as http:
+        visitor, other = await begun(http), await begun(http)
+        for wrong in (other.token, "wrong"):
+            assert (await http.post(f"{visitor.path}/claim", json={"token": wrong})).status_code == 422
+        assert 25 < limited(await http.post(f"{visitor.path}/claim", json={"token": visitor.token})) <= 30
+        later(live, 30)
+        assert (await http.post(f"{visitor.path}/claim", json={"token": visitor.token})).status_code == 200
 
 
 async def test_streams_and_long_polls_of_one_reader(serving: Serving):
