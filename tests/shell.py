@@ -42,6 +42,18 @@ def blocks(page: str) -> dict[str, str]:
     return {name: textwrap.dedent(text) for name, text in found}
 
 
+def left_out(every_asked: list[Asked], operations: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these operations (method and path) no request was for; a path is whose letters match most closely."""
+    closest = sorted(operations, key=lambda operation: "{" in operation[1])
+    shown = set()
+    for asked in every_asked:
+        for method, path in closest:
+            if asked.method == method and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), asked.path):
+                shown.add((method, path))
+                break
+    return operations - shown
+
+
 def run(page: str, program: Program, folder: Path) -> Ran:
     """Run a page's blocks in `folder`, up to the first command that fails; `program` has to be started."""
     assert shutil.which("curl"), "the pages' commands use curl: install it (on Debian: apt-get install curl)"

@@ -40,6 +40,9 @@ ROWS = """
 SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace NOT IN
     ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
 """
+_TRIES = 5
+"""Autovacuum may come in between, and a database in which it did something is not handed on."""
+
 JSON = "SELECT (to_jsonb(t) - 'log_cnt')::text"  # log_cnt: how far the log of writes is ahead of a sequence
 
 
@@ -140,6 +143,10 @@ def test_whoever_changed_more_than_rows_leaves_no_database_behind(kept: database
 
 
 def test_whoever_wrote_rows_or_nothing_hands_the_database_on(kept: databases.Databases):
+    assert any(_handed_on(kept) for _ in range(_TRIES))
+
+
+def _handed_on(kept: databases.Databases) -> bool:
     urls = kept.take()
     made = number(urls)
     kept.give_back(urls)
@@ -147,11 +154,17 @@ def test_whoever_wrote_rows_or_nothing_hands_the_database_on(kept: databases.Dat
     used(kept, WRITTEN)
     used(kept, "BEGIN; CREATE TABLE never (id int); ROLLBACK")
     urls = kept.take()
-    assert number(urls) == made
+    same = number(urls) == made
     kept.give_back(urls)
+    return same
 
 
 def test_whoever_stays_is_sent_away_and_cannot_come_back(kept: databases.Databases):
+    assert any(_sent_away(kept) for _ in range(_TRIES))
+
+
+def _sent_away(kept: databases.Databases) -> bool:
+    """Send somebody away; whether the database was handed on."""
     urls = kept.take()
     made = number(urls)
     with psycopg.connect(urls.owner) as staying:
@@ -162,9 +175,10 @@ def test_whoever_stays_is_sent_away_and_cannot_come_back(kept: databases.Databas
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         psycopg.connect(urls.owner)
     following = kept.take()
-    assert number(following) == made
     assert following != urls
+    same = number(following) == made
     kept.give_back(following)
+    return same
 
 
 def test_two_that_are_taken_at_once_are_two(kept: databases.Databases):

@@ -3,7 +3,9 @@
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
+from syncserver.core import values
 from syncserver.core.resolver import Policy
 from syncserver.storage.resource import Resource
 
@@ -21,6 +23,9 @@ _BESIDE: dict[str, Any] = {
     "policy": {"type": "string", "enum": [policy.value for policy in Policy]},
     "mutation_id": {"type": "string", "format": "uuid", "description": "Send it again with a retry."},
 }
+_SEEN: dict[str, Any] = {
+    "seen_updated_at": {**_STAMP, "description": "The `updated_at` that you last saw, if you know no `base`."},
+}
 PRIVATE: dict[str, Any] = {
     "Cache-Control": {"description": "Never kept by a cache.", "required": True, "schema": {"type": "string"}}
 }
@@ -29,6 +34,13 @@ STATUS: dict[str, Any] = {
         "description": "What became of the write.",
         "required": True,
         "schema": {"type": "string", "enum": ["applied", "merged", "duplicate"]},
+    }
+}
+STATUS_ANY: dict[str, Any] = {
+    "Sync-Status": {
+        "description": "What became of the write.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["applied", "merged", "superseded", "duplicate"]},
     }
 }
 
@@ -74,7 +86,7 @@ def row(resource: Resource, *, written: bool = False) -> dict[str, Any]:
 def rows(resource: Resource) -> dict[str, Any]:
     """The answer that holds a page of rows."""
     properties = {
-        "items": {"type": "array", "items": _row(resource)},
+        "items": {"type": "array", "items": _row(resource, but=resource.heavy)},
         "next": {"type": ["string", "null"], "description": "Leads on, as `after`; null at the end."},
     }
     schema = {"type": "object", "required": list(properties), "properties": properties}
@@ -85,26 +97,79 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _row(resource: Resource) -> dict[str, Any]:
+def _row(resource: Resource, but: frozenset[str] = frozenset()) -> dict[str, Any]:
     own = _model(resource)["properties"]
-    properties = {column.name: own.get(column.name) or _column(column) for column in resource.columns}
+    shown = [column for column in resource.columns if column.name not in but]
+    properties = {column.name: own.get(column.name) or _column(column) for column in shown}
     properties["offset"] = {"type": "integer", "minimum": 1, "description": "Where it stands in the reader's log."}
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _column(column: sa.Column[Any]) -> dict[str, Any]:
     """What PostgreSQL writes of a column that is not a client's to choose freely."""
-    kind = _STAMP if isinstance(column.type, sa.DateTime) else {"type": "string"}
+    kind = _STAMP if isinstance(column.type, sa.DateTime) else _kind(column)
     return {"anyOf": [kind, {"type": "null"}]} if column.nullable else kind
+
+
+def _kind(column: sa.Column[Any]) -> dict[str, Any]:
+    if isinstance(column.type, pg.UUID):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "integer" if isinstance(column.type, sa.Integer) else "string"}
 
 
 def body(resource: Resource, *, whole: bool) -> dict[str, Any]:
     """The body of a put (whole) or a patch."""
     schema = _model(resource)
-    schema["properties"] = {**schema["properties"], **_BESIDE}
+    strict = _SEEN if resource.strict and not whole else {}
+    schema["properties"] = {**schema["properties"], **_BESIDE, **strict}
     if not whole:
         schema.pop("required", None)
     return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def beginning(resource: Resource) -> dict[str, Any]:
+    """The body that makes a new row; its key is the client's or, left out, the server's."""
+    schema = _model(resource)
+    schema["properties"] = {**_identity(resource), **schema["properties"], **_BESIDE}
+    return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def optional(resource: Resource, *, identity: bool = False) -> dict[str, Any]:
+    """A body that may hold some fields and what stands beside them; `identity`: and the key of a new row."""
+    own = {name: schema for name, schema in _BESIDE.items() if name != "policy"}
+    properties = {**(_identity(resource) if identity else {}), **_model(resource)["properties"], **own}
+    schema = {"properties": properties}
+    return {"requestBody": {"content": {"application/json": {"schema": schema, "example": {"device_id": "tablet-1"}}}}}
+
+
+def around(model: type[values.Model], resource: Resource, *but: str) -> dict[str, Any]:
+    """A body that holds fields of a row under `fields`, and beside them what any write may, `but` these."""
+    schema = _inlined(model.model_json_schema())
+    given = {name: own for name, own in _BESIDE.items() if name not in {*but, *schema["properties"]}}
+    fields = {"type": "object", "properties": _model(resource)["properties"]}
+    schema["properties"] = {**schema["properties"], **given, "fields": fields}
+    return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def batch(model: type[values.Model], one: type[values.Model], name: str, resource: Resource) -> dict[str, Any]:
+    """A body that holds a list, under `name`, of rows with more around them (`one`)."""
+    schema, single = _inlined(model.model_json_schema()), _inlined(one.model_json_schema())
+    own = _model(resource)
+    single["properties"] = {**own["properties"], **single["properties"]}
+    single["required"] = own["required"]
+    schema["properties"][name]["items"] = single
+    return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def created(resource: Resource) -> dict[str, Any]:
+    """The answer that holds a row which was made."""
+    answer = row(resource, written=True)
+    location = {"description": "The row.", "required": True, "schema": {"type": "string"}}
+    return {**answer, "headers": {**answer["headers"], "Location": location}}
+
+
+def _identity(resource: Resource) -> dict[str, Any]:
+    return {resource.key: {**_column(resource.table.c[resource.key]), "description": "Made by the server if left out."}}
 
 
 def beside(*names: str) -> dict[str, Any]:
@@ -114,10 +179,12 @@ def beside(*names: str) -> dict[str, Any]:
 
 
 def listing(resource: Resource) -> dict[str, Any]:
-    """The filters of a list."""
+    """The filters of a list, and the lists that have a name."""
     properties = _model(resource)["properties"]
+    schemas = {name: properties[name] for name in resource.filters}
+    schemas |= {name: {"type": "boolean", "default": False} for name in resource.conditions}
     return {
         "parameters": [
-            {"name": name, "in": "query", "required": False, "schema": properties[name]} for name in resource.filters
+            {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in schemas.items()
         ]
     }

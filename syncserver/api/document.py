@@ -39,7 +39,13 @@ _PROBLEM: dict[str, Any] = {
 }
 _BESIDE: Mapping[int, dict[str, Any]] = {
     409: {
-        "row": {"type": ["object", "null"], "description": "with superseded: the winner"},
+        "row": {"type": ["object", "null"], "description": "with superseded: the winner, as a change has it"},
+        "yours": {"type": ["object", "null"], "description": "with superseded: the fields sent; null for a removal"},
+        "differs": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "with superseded: the fields sent that the winner holds otherwise",
+        },
         "conflict_id": {"type": ["string", "null"], "description": "with superseded: the record of the loser"},
     },
     410: {"reason": {"type": "string", "description": "epoch, owner, floor, ahead, unreadable, digest or claimed"}},

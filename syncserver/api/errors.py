@@ -50,7 +50,8 @@ def problem(error: SyncError, **beside: Any) -> Response:
         case Refetch():
             document["reason"] = error.reason
         case Superseded():
-            document |= {"row": error.row, "conflict_id": error.conflict_id}
+            document |= {"row": error.row, "yours": error.yours, "differs": list(error.differs)}
+            document["conflict_id"] = error.conflict_id
         case Unauthorised():
             headers["WWW-Authenticate"] = "Bearer"
         case BodyTimeout():
@@ -103,10 +104,14 @@ def _code(status: int) -> str:
 
 
 def _allowed(request: Request) -> str:
-    """All methods that this place has: the framework names only those of the first route that it found."""
+    """All methods that this place has: the framework names only those of the first route that it found.
+
+    A place that a route names outright is not one that another leaves open.
+    """
     place, routes = request.scope["path"], iter_route_contexts(request.app.routes)
     at_place = [route for route in routes if route.path and compile_path(route.path)[0].match(place)]
-    return ", ".join(sorted({method for route in at_place for method in route.methods or ()}))
+    named = [route for route in at_place if route.path == place]
+    return ", ".join(sorted({method for route in named or at_place for method in route.methods or ()}))
 
 
 def _validation(error: RequestValidationError) -> SyncError:

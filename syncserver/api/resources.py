@@ -3,18 +3,15 @@
 Reads are plain; writes are one mutation each, through the one write door.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import Field, TypeAdapter, ValidationError
-from sqlalchemy.dialects import postgresql as pg
 from starlette.convertors import Convertor, register_url_convertor
 
-from syncserver.api import describe, errors, paging, writing
+from syncserver.api import describe, errors, paging, proposal, writing
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.core import protocol, values
@@ -23,8 +20,6 @@ from syncserver.storage.resource import Catalog, Resource
 from syncserver.storage.rows import Listed, Listing
 
 LIST_MAX = 500
-_DIGITS = 19
-_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WRITE = errors.responses(403, 404, 409)
 
 _Stamp = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
@@ -52,13 +47,13 @@ def router(catalog: Catalog) -> APIRouter:
     """Routes for each resource under its name."""
     all_routes = APIRouter()
     for resource in catalog.values():
-        all_routes.include_router(_routes(resource), prefix=f"/{resource.name}", tags=[resource.name])
+        all_routes.include_router(_routes(resource), prefix=f"/{resource.path}", tags=[resource.name])
     return all_routes
 
 
 def _routes(resource: Resource) -> APIRouter:
     routes = APIRouter(route_class=Route)
-    place = "/{key}" if _has_uuids(resource) else "/{key:text}"
+    place = _place(resource)
 
     @routes.get(
         "",
@@ -74,7 +69,9 @@ def _routes(resource: Resource) -> APIRouter:
         after: Annotated[str | None, Query(max_length=4096, description="`next` of the answer before.")] = None,
     ) -> Response:
         """Newest first. `next` leads on, and is null at the end."""
-        listing = Listing(_filters(resource, request.query_params), paging.place(after), limit + 1)
+        where = _filters(resource, request.query_params)
+        named = _conditions(resource, request.query_params)
+        listing = Listing(where, paging.place(after), limit + 1, named)
         return _list(await house.pull.listed(by.owner, resource.name, listing), limit)
 
     @routes.get(
@@ -82,11 +79,18 @@ def _routes(resource: Resource) -> APIRouter:
     )
     async def got(house: InHouse, by: By, key: Key) -> Response:
         """The row as it is. `ETag` is its offset: send it as If-Match to write knowing it."""
-        return await writing.shown(house, by, resource, _possible(resource, key))
+        return await writing.shown(house, by, resource, proposal.possible(resource, key))
 
     if not resource.read_only:
         _writes(routes, resource)
+    if resource.removable or not resource.read_only:
+        _removal(routes, resource)
     return routes
+
+
+def _place(resource: Resource) -> str:
+    """Where one of its rows is: keys that are free text may have slashes."""
+    return "/{key}" if resource.has_uuids else "/{key:text}"
 
 
 def _writes(routes: APIRouter, resource: Resource) -> None:
@@ -94,7 +98,7 @@ def _writes(routes: APIRouter, resource: Resource) -> None:
     written: describe.Answers = {200: describe.row(resource, written=True), **_WRITE}
 
     @routes.put(
-        "/{key:text}",
+        _place(resource),
         summary=f"Write a whole row of {resource.name}",
         responses=written,
         openapi_extra=describe.body(resource, whole=True),
@@ -104,20 +108,28 @@ def _writes(routes: APIRouter, resource: Resource) -> None:
         return await writing.write(house, by, resource, _mutation("put", resource, key, body, if_match))
 
     @routes.patch(
-        "/{key:text}",
+        _place(resource),
         summary=f"Write some fields of a row of {resource.name}",
         responses=written,
         openapi_extra=describe.body(resource, whole=False),
     )
     async def patch(house: InHouse, by: By, key: Key, body: _Body, if_match: _IfMatch = None) -> Response:
         """A merge patch (RFC 7396) of the row as it is."""
-        return await writing.write(house, by, resource, _mutation("patch", resource, key, body, if_match))
+        proposed = _mutation("patch", resource, key, body, if_match)
+        if resource.strict:
+            known = await proposal.knowing(house, by, resource, proposed, body.get(proposal.SEEN))
+            proposed = proposal.yielding(known)
+        return await writing.write(house, by, resource, proposed)
+
+
+def _removal(routes: APIRouter, resource: Resource) -> None:
+    """The route that removes a row."""
 
     @routes.delete(
-        "/{key:text}",
+        _place(resource),
         summary=f"Remove a row of {resource.name}",
         status_code=204,
-        responses={**describe.DONE, **_WRITE},
+        responses={**describe.DONE, **errors.responses(403, 404, 409)},
     )
     async def delete(
         house: InHouse,
@@ -135,36 +147,10 @@ def _writes(routes: APIRouter, resource: Resource) -> None:
 
 _Body = Annotated[dict[str, Any], Body()]
 _IfMatch = Annotated[str | None, Header(max_length=64, description='The ETag of the row as you know it, such as "12".')]
-_BESIDE = ("updated_at", "device_id", "device_name", "base", "policy", "mutation_id")
-
-
-def _has_uuids(resource: Resource) -> bool:
-    return isinstance(resource.table.c[resource.key].type, pg.UUID)
-
-
-def _possible(resource: Resource, key: str) -> str:
-    """The key, if a row of this resource could have it; raises Invalid."""
-    if _has_uuids(resource) and not _UUID.fullmatch(key):
-        raise Invalid("/path/key: a UUID", [{"pointer": "/path/key", "detail": "a UUID"}])
-    return key
 
 
 def _mutation(op: str, resource: Resource, key: str, body: dict[str, Any], if_match: str | None) -> dict[str, Any]:
-    """A request as the mutation it stands for; what is not the row's own stands beside its fields."""
-    beside = {name: body[name] for name in _BESIDE if body.get(name) is not None}
-    mutation: dict[str, Any] = {"mutation_id": str(uuid4()), "resource": resource.name, "key": key, "op": op, **beside}
-    if if_match is not None and "base" not in mutation:
-        mutation["base"] = _base(if_match)
-    if op != "remove":
-        mutation["data"] = {name: value for name, value in body.items() if name not in _BESIDE}
-    return mutation
-
-
-def _base(if_match: str) -> int:
-    digits = if_match.strip('"')
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
-        raise Invalid("If-Match is the ETag of a row.", [{"pointer": "/header/if-match", "detail": 'such as "12"'}])
-    return int(digits)
+    return proposal.mutation(op, resource, proposal.possible(resource, key), body, if_match)
 
 
 def _list(found: list[Listed], limit: int) -> Response:
@@ -185,3 +171,11 @@ def _filters(resource: Resource, given: Mapping[str, str]) -> dict[str, str]:
         except ValidationError as error:
             raise protocol.invalid(error, f"/query/{name}") from None
     return wanted
+
+
+def _conditions(resource: Resource, given: Mapping[str, str]) -> tuple[str, ...]:
+    """The named lists that are asked for; raises Invalid for what is neither true nor false."""
+    for name in resource.conditions:
+        if given.get(name, "false") not in {"true", "false"}:
+            raise Invalid(f"/query/{name}: true or false", [{"pointer": f"/query/{name}", "detail": "true or false"}])
+    return tuple(name for name in resource.conditions if given.get(name) == "true")

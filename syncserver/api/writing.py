@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from fastapi import Response
 from pydantic import ValidationError
 
-from syncserver.core import protocol, values
+from syncserver.core import clock, protocol, values
 from syncserver.core.actor import Actor, Device
 from syncserver.core.errors import (
     DependencyUnknown,
@@ -20,30 +21,70 @@ from syncserver.core.errors import (
     TooLarge,
     Unavailable,
 )
-from syncserver.engine import decide
+from syncserver.engine import decide, weigh
 from syncserver.engine.house import House
 from syncserver.storage.resource import Resource
 from syncserver.storage.rows import Listed
 
 PRIVATE = {"Cache-Control": "private, no-store"}
-_HTTP_DEVICE = "http"
+HTTP_DEVICE = "http"
+"""Who wrote what came without a device's id."""
+
 _REJECTED: Mapping[str, type[SyncError]] = {e.code: e for e in (NotFound, Removed, TooLarge, Forbidden, OverQuota)}
 
 
 async def write(house: House, by: Actor, resource: Resource, mutation: dict[str, Any]) -> Response:
     """Push one mutation and answer as HTTP does; raises what the ack says."""
-    try:
-        sender = _sender(by, mutation.pop("device_id", _HTTP_DEVICE), mutation.pop("device_name", None))
-        [ack] = await house.push.push(sender, [mutation])
-        _raise(ack)
-    except Invalid as error:
-        raise _placed(error) from None
+    ack = await settled(house, by, resource, mutation)
     if mutation["op"] == "remove":
         return Response(None, 204, {**PRIVATE, "Sync-Status": ack["status"]})
     return await shown(house, by, resource, mutation["key"], ack)
 
 
-def _sender(by: Actor, device_id: object, device_name: object) -> decide.Sender:
+async def settled(house: House, by: Actor, resource: Resource, mutation: dict[str, Any]) -> decide.Ack:
+    """The ack of one mutation that was written; raises Superseded, and what else the ack says."""
+    ack = await proposed(house, by, mutation)
+    if "row" in ack:
+        raise superseded(house, resource, mutation, ack)
+    return ack
+
+
+async def proposed(house: House, by: Actor, mutation: dict[str, Any], root: str = "") -> decide.Ack:
+    """The ack of one mutation that was judged; raises what it says, unless another version won.
+
+    `root`: where the fields stand in the request, a JSON pointer.
+    """
+    try:
+        who = sender(by, mutation.pop("device_id", HTTP_DEVICE), mutation.pop("device_name", None))
+        [ack] = await house.push.push(who, [mutation])
+        _refused(ack)
+    except Invalid as error:
+        raise placed(error, root) from None
+    return ack
+
+
+def superseded(house: House, resource: Resource, mutation: Mapping[str, Any], ack: decide.Ack) -> Superseded:
+    """What a write that lost is answered with: both versions, and where they differ."""
+    row = winner(ack)
+    yours = weigh.sent(resource, mutation["op"], mutation.get("data"))
+    names = weigh.differs(resource, mutation["op"], yours, row["data"], stamp(house, mutation))
+    return Superseded("A newer write won; `row` is the winner.", row, ack.get("conflict_id"), yours, names)
+
+
+def winner(ack: decide.Ack) -> dict[str, Any]:
+    """The row that won, of an ack that has one."""
+    row: dict[str, Any] = orjson.loads(orjson.dumps(ack["row"]))
+    return row
+
+
+def stamp(house: House, mutation: Mapping[str, Any]) -> Any:
+    """The stamp of a mutation that was found to be well-formed, bounded as the write door does."""
+    claimed, now = mutation.get("updated_at"), house.now()
+    return clock.clamp(clock.read(claimed), now) if claimed is not None else now
+
+
+def sender(by: Actor, device_id: object, device_name: object) -> decide.Sender:
+    """Who writes; raises Invalid or TooLarge."""
     try:
         device = values.DeviceIdentity.model_validate({"id": device_id, "name": device_name})
     except ValidationError as error:
@@ -51,9 +92,9 @@ def _sender(by: Actor, device_id: object, device_name: object) -> decide.Sender:
     return decide.Sender(by.owner, Device(device.id, device.name), device.id)
 
 
-def _placed(error: Invalid) -> Invalid:
-    """The same, with places in the request as it was sent: fields and device stand at the top of its body."""
-    places = {e["pointer"]: e["pointer"].removeprefix("/data") for e in error.errors}
+def placed(error: Invalid, root: str = "") -> Invalid:
+    """The same, with places in the request as it was sent: fields at `root`, the device at the top of the body."""
+    places = {e["pointer"]: _under(root, e["pointer"]) for e in error.errors}
     places |= {"/device/id": "/device_id", "/device/name": "/device_name"}
     errors = [{**e, "pointer": places[e["pointer"]]} for e in error.errors]
     if not errors:
@@ -61,7 +102,11 @@ def _placed(error: Invalid) -> Invalid:
     return Invalid("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors), errors)
 
 
-def _raise(ack: decide.Ack) -> None:
+def _under(root: str, pointer: str) -> str:
+    return root + pointer.removeprefix("/data") if pointer.startswith("/data") else pointer
+
+
+def _refused(ack: decide.Ack) -> None:
     status = ack["status"]
     if status == "deferred":
         unknown = ack.get("code") == DependencyUnknown.code
@@ -70,19 +115,21 @@ def _raise(ack: decide.Ack) -> None:
         if ack["code"] in _REJECTED:
             raise _REJECTED[ack["code"]](ack["detail"])
         raise Invalid(ack["detail"], ack.get("errors", ()))
-    if "row" in ack:
-        raise Superseded("A newer write won; `row` is the winner.", ack["row"], ack.get("conflict_id"))
 
 
-async def shown(house: House, by: Actor, resource: Resource, key: str, ack: decide.Ack | None = None) -> Response:
-    """The row as it is, with its ETag; raises NotFound."""
+async def shown(
+    house: House, by: Actor, resource: Resource, key: str, ack: decide.Ack | None = None, *, created: bool = False
+) -> Response:
+    """The row as it is, with its ETag, and its place if it was `created`; raises NotFound."""
     row = await house.pull.row(by.owner, resource.name, key)
     if row is None:
         raise NotFound("There is no such row.")
     headers = {**PRIVATE, "ETag": f'"{row.offset}"'}
     if ack:
         headers["Sync-Status"] = ack["status"]
-    return Response(as_json(row), 200, headers, "application/json")
+    if created:
+        headers["Location"] = f"/api/v1/{resource.path}/{key}"
+    return Response(as_json(row), 201 if created else 200, headers, "application/json")
 
 
 def as_json(row: Listed) -> str:

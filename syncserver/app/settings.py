@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from syncserver.core import origin
 from syncserver.core.errors import SetupError
+from syncserver.core.protocol import JSON_DEPTH
 from syncserver.core.values import FRAME_BYTES
 
 PREFIX = "SYNCSERVER_"
@@ -90,6 +91,14 @@ class Settings:
     )
     database_connections: int = _setting("how many connections the server holds at most", 10, read=_count)
     heartbeat_s: float = _setting("seconds between signs of life on a quiet socket or stream", 15.0, read=_seconds)
+    kept_s: float = _setting(
+        "seconds for which a row that was read alone is kept in memory, if no doorbell rings before",
+        900.0,
+        read=_seconds,
+    )
+    kept_bytes: int = _setting(
+        "how much memory rows may take that are kept so, in bytes; 0 to keep none", 67_108_864, read=_limit
+    )
     sweep_s: float = _setting("seconds between looks for changes whose doorbell was lost", 3.0, read=_seconds)
     presence_s: float = _setting(
         "seconds until a server that vanished counts as gone, with all who were connected to it", 30.0, read=_seconds
@@ -110,7 +119,9 @@ class Settings:
     )
     body_s: float = _setting("seconds within which the body of a request has to come", 30.0, read=_seconds)
     frame_bytes: int = _setting("how large a frame or a body may be, in bytes", FRAME_BYTES, read=_bytes)
-    json_depth: int = _setting("how many levels deep the JSON of a frame or body may be nested", 64, read=_levels)
+    json_depth: int = _setting(
+        "how many levels deep the JSON of a frame or body may be nested", JSON_DEPTH, read=_levels
+    )
     sockets_per_owner: int = _setting(
         "sockets that one reader may have open at once; 0 for any number", 50, read=_limit
     )

@@ -13,9 +13,22 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
-from syncserver.api import changes, conflicts, document, errors, health, pages, push, verify
+from syncserver.api import (
+    changes,
+    conflicts,
+    document,
+    errors,
+    health,
+    offline,
+    pages,
+    push,
+    reading_sessions,
+    session_conflicts,
+    verify,
+)
 from syncserver.api import resources as resource_routes
 from syncserver.api import sessions as session_routes
+from syncserver.api import stats as stats_routes
 from syncserver.api import tickets as ticket_routes
 from syncserver.api import tokens as token_routes
 from syncserver.api.browsers import Application
@@ -28,6 +41,7 @@ from syncserver.engine.ephemera import Ephemera
 from syncserver.engine.expiry import Expiry
 from syncserver.engine.house import Guest, House
 from syncserver.engine.jwks import Jwks
+from syncserver.engine.kept import Kept
 from syncserver.engine.keys import Keys
 from syncserver.engine.limits import Limits
 from syncserver.engine.pull import Pull
@@ -36,6 +50,7 @@ from syncserver.engine.quota import Quota
 from syncserver.engine.readiness import Readiness
 from syncserver.engine.sessions import Sessions
 from syncserver.engine.shown import Cookie
+from syncserver.engine.statistics import Statistics
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
 from syncserver.feed import listener, proof
@@ -81,10 +96,18 @@ class Parts:
     def __init__(self, settings: Settings, url: str, secret: bytes) -> None:
         catalog = resources.catalog()
         self.database = Database(url, connections=settings.database_connections)
-        self.pull = Pull(self.database, catalog)
+        self.kept = Kept(
+            lambda: self.listener.connected, monotonic, keep_s=settings.kept_s, most_bytes=settings.kept_bytes
+        )
+        self.pull = Pull(self.database, catalog, self.kept)
         self.limits = limits(settings)
         self.push = Push(
-            self.database, catalog, now, allow=self.limits.mutations, quota=Quota(settings.rows_per_owner, monotonic)
+            self.database,
+            catalog,
+            now,
+            allow=self.limits.mutations,
+            quota=Quota(settings.rows_per_owner, monotonic),
+            changed=self.kept.drop,
         )
         self.expiry = Expiry(
             self.database,
@@ -115,13 +138,13 @@ class Parts:
         self._trusted = signing.trusted(settings, secret)
         verify_token = tokens.verifier(secret, self._trusted, signing.rules(settings))
         self.keys = Keys(verify_token, tickets, self.database, self._guests)
-        self.sessions = Sessions(self.database, secret, now, ended=self.keys.ring)
+        self.sessions = Sessions(self.database, secret, now, ended=self._key_rang)
         bell = Proof()
         self.listener = Listener(
             url,
             rings={
                 proof.CHANNEL: bell.ring,
-                listener.CHANNEL: self.feed.ring,
+                listener.CHANNEL: self._rang,
                 notes.CHANNEL: self.ephemera.ring,
                 revocations.CHANNEL: self._key_rang,
             },
@@ -138,8 +161,9 @@ class Parts:
             keys=self.keys,
             tickets=tickets,
             sessions=self.sessions,
-            claim=Claim(self.database, catalog),
+            claim=Claim(self.database, catalog, changed=self.kept.drop),
             verification=verification,
+            statistics=Statistics(self.database, now),
             verified=self._verified,
             epoch=self._epoch,
             now=now,
@@ -183,14 +207,20 @@ class Parts:
     def _present(self, owner: str) -> Collection[Guest]:
         return self.house.of(owner)
 
+    def _rang(self, owner: str) -> None:
+        self.kept.drop(owner)
+        self.feed.ring(owner)
+
     def _key_rang(self, owner: str) -> None:
         self.keys.ring(owner)
         self.sessions.forget(owner)
+        self.kept.drop(owner)
 
     def _guests(self, owner: str | None) -> Collection[Guest]:
         return list(self.house) if owner is None else self.house.of(owner)
 
     def _listening(self) -> None:
+        self.kept.drop_all()
         self.sweeper.soon()
         self.keys.listening()
         self.sessions.forget_all()
@@ -255,7 +285,11 @@ def application(parts: Parts) -> FastAPI:
     api.include_router(ticket_routes.router)
     api.include_router(token_routes.router)
     api.include_router(verify.router)
+    api.include_router(stats_routes.router)
     api.include_router(session_routes.router)
+    api.include_router(offline.router(resources.catalog()))
+    api.include_router(reading_sessions.router(resources.catalog()))
+    api.include_router(session_conflicts.router(resources.catalog()))
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)
     app.include_router(pages.router)

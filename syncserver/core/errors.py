@@ -167,16 +167,28 @@ class DependencyUnknown(SyncError):
 
 
 class Superseded(SyncError):
-    """A newer write won. `row` is the winner, `conflict_id` the record of the loser."""
+    """A newer write won. `row` is the winner, `yours` what was sent, `conflict_id` the record of the loser.
+
+    `differs`: the fields that were sent and that the winner holds otherwise.
+    """
 
     code = "superseded"
     title = "A newer write won"
     status = 409
 
-    def __init__(self, detail: str, row: Mapping[str, Any] | None, conflict_id: str | None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        row: Mapping[str, Any] | None,
+        conflict_id: str | None,
+        yours: Mapping[str, Any] | None = None,
+        differs: Sequence[str] = (),
+    ) -> None:
         super().__init__(detail)
         self.row = row
         self.conflict_id = conflict_id
+        self.yours = yours
+        self.differs = tuple(differs)
 
 
 class Refetch(SyncError):

@@ -3,6 +3,8 @@
 1. A write whose base is the row's present offset knew the latest state: accepted, whatever the clocks say.
 2. Otherwise the two are concurrent: greater stamp wins, then device id (bytewise), then content.
 3. `server-wins` keeps what is stored, `client-wins` takes what comes; fields may have a rule of their own.
+
+A row that has reached a final state stays as it is, whoever writes; only a removal is judged as any other write.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ class Reason(StrEnum):
     CONTENT = "content"
     SERVER_WINS = "server-wins"
     CLIENT_WINS = "client-wins"
+    FINAL = "final"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,20 @@ class Resolution:
         return self.accepted or self.merged
 
 
+def never(_: Fields) -> bool:
+    """No state is final."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ConflictResolver:
-    """`detect` says whether two versions are concurrent, `resolve` which one holds. `rules` are per field."""
+    """`detect` says whether two versions are concurrent, `resolve` which one holds. `rules` are per field.
+
+    `final`: whether fields are a last state, that takes no more writes and that no stamp can keep a row from.
+    """
 
     rules: Mapping[str, FieldPolicy] = field(default_factory=dict)
+    final: Callable[[Fields], bool] = never
 
     def detect(self, current: Version | None, incoming: Version) -> bool:
         """True when the incoming write did not know the stored one: another device's, at another offset than its base.
@@ -103,15 +115,18 @@ class ConflictResolver:
         """Decide between the stored version (None: there never was one) and the incoming write."""
         if current is None:
             return Resolution(incoming, accepted=True, concurrent=False, reason=Reason.FIRST)
+        if self._is_final(current) and incoming.fields is not None:
+            reason = Reason.SAME if _same(current, incoming) else Reason.FINAL
+            return Resolution(current, accepted=False, concurrent=self.detect(current, incoming), reason=reason)
         if incoming.offset is not None and incoming.offset == current.offset:
             known = self._joined(incoming.fields, current.fields, but=incoming.explicit)
             version = replace(_raised(current, incoming), fields=known)
             return Resolution(version, accepted=True, concurrent=False, reason=Reason.BASE)
         if _same(current, incoming):
             return Resolution(current, accepted=False, concurrent=False, reason=Reason.SAME)
-        accepted, reason = _judge(current, incoming, policy, self.rules)
+        accepted, reason = self._judge(current, incoming, policy)
         winner, loser = (incoming, current) if accepted else (current, incoming)
-        if accepted and policy is Policy.CLIENT_WINS:
+        if reason in {Reason.CLIENT_WINS, Reason.FINAL}:
             winner = _raised(current, incoming)
         fields = self._joined(winner.fields, loser.fields)
         return Resolution(
@@ -121,6 +136,15 @@ class ConflictResolver:
             reason=reason,
             merged=fields != winner.fields,
         )
+
+    def _is_final(self, version: Version) -> bool:
+        return version.fields is not None and self.final(version.fields)
+
+    def _judge(self, current: Version, incoming: Version, policy: Policy) -> tuple[bool, Reason]:
+        """Whether the incoming write holds, of two that did not know each other."""
+        if policy is not Policy.SERVER_WINS and current.fields is not None and self._is_final(incoming):
+            return True, Reason.FINAL
+        return _judge(current, incoming, policy, self.rules)
 
     def _joined(self, winner: Fields | None, loser: Fields | None, but: frozenset[str] = frozenset()) -> Fields | None:
         """The winner's fields with what the field rules take from the loser; a removal gives and takes nothing."""

@@ -87,13 +87,15 @@ _KeyOrTemporary = Annotated[
 class Mutation(Model):
     """A client's proposed write. `base`: the offset at which it last saw the row, null if it never did.
 
+    `op`: put, patch or remove, or an action that the resource has (such as `complete` of a reading session).
+
     `after`: mutations that must have worked before this one. `{"$temp": name}` anywhere in `data` stands for a key.
     """
 
     mutation_id: Id
     resource: Name
     key: _KeyOrTemporary
-    op: Literal["put", "patch", "remove"]
+    op: Annotated[str, Field(pattern="^[a-z]{1,16}$")]
     data: dict[str, Any] | None = None
     base: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     updated_at: Stamp | None = None

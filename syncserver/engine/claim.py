@@ -5,7 +5,7 @@ two devices, and the version that lost is kept. The answers to the visitor's mut
 sends again under its new key is not done twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from syncserver.core.actor import session_owner
 from syncserver.core.errors import NotFound
 from syncserver.core.resolver import Reason, Resolution, Version
-from syncserver.engine import batch
+from syncserver.engine import settle
 from syncserver.engine.again import again
 from syncserver.engine.decide import Current
 from syncserver.storage import changes, claims, rows
@@ -37,10 +37,13 @@ class Taken:
 
 
 class Claim:
-    """Claims over one database."""
+    """Claims over one database. `changed(owner)` is called for either owner before a claim is answered."""
 
-    def __init__(self, database: Database, catalog: Catalog) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, *, changed: Callable[[str], None] = lambda _owner: None
+    ) -> None:
         self._database = database
+        self._changed = changed
         # The session's own row goes last: with it, its trigger takes away what is left of the visitor.
         self._resources = sorted(catalog.values(), key=lambda resource: resource.name == SESSIONS)
 
@@ -49,7 +52,11 @@ class Claim:
 
         Raises NotFound for a session that is not there, or another's; Unavailable.
         """
-        return await again(partial(self._transact, user, session_id))
+        try:
+            return await again(partial(self._transact, user, session_id))
+        finally:
+            for owner in (user, session_owner(session_id)):
+                self._changed(owner)
 
     async def _transact(self, user: str, session_id: UUID) -> Taken:
         visitor = session_owner(session_id)
@@ -77,7 +84,7 @@ async def _settle(connection: AsyncConnection, resource: Resource, visitor: str,
         clashes = await _read(connection, resource, visitor, user, keys[start : start + _AT_ONCE])
         await _write(connection, resource, [clash for clash in clashes if clash.resolution.changed])
         lost += [clash.conflict() for clash in clashes if clash.resolution.reason is not Reason.SAME]
-    await batch.keep_conflicts(connection, lost)
+    await settle.keep_conflicts(connection, lost)
     return len(lost)
 
 

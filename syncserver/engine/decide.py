@@ -61,6 +61,17 @@ class Item:
         """Its place in the ledger."""
         return (self.sender.owner, self.sender.client_id, self.mutation.mutation_id)
 
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that the mutation itself has."""
+        return frozenset(self.mutation.data or ())
+
+    @property
+    def parent(self) -> str | None:
+        """The key of the row that a new row goes on from."""
+        named = self.fields.get(self.resource.parent) if self.fields and self.resource.parent else None
+        return named if isinstance(named, str) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -105,11 +116,15 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the resolver said of an item, and the conflict to record, if there was one."""
+    """What the resolver said of an item, and the conflict to record, if there was one.
+
+    `told`: the row as the item meant it, whether or not that won.
+    """
 
     item: Item
     resolution: Resolution
     conflict: Conflict | None
+    told: Fields | None
 
     def ack(self, now: Current) -> Ack:
         """The answer, given the row after the write."""
@@ -139,22 +154,40 @@ def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime
     resource = catalog.get(mutation.resource)
     if resource is None:
         raise NotFound("There is no such resource here.")
-    if resource.read_only:
-        raise Forbidden("Rows of this resource are made and removed by routes of their own.")
-    if mutation.op != "remove" and mutation.data is None:
+    _allowed(mutation, resource)
+    if mutation.op in {"put", "patch"} and mutation.data is None:
         raise Invalid("A put or a patch needs data.", [{"pointer": "/data", "detail": "missing"}])
     if not isinstance(mutation.key, str) and resource.make_key is None:
         raise Invalid("The keys of this resource are made by its clients.", [{"pointer": "/key", "detail": "a text"}])
     stamp = clock.clamp(mutation.updated_at or now, now)
-    item = Item(sender, mutation, resource, stamp, None, mutation.key if isinstance(mutation.key, str) else "")
+    key = canonical(resource, mutation.key) if isinstance(mutation.key, str) else ""
+    item = Item(sender, mutation, resource, stamp, None, key)
     return item if temporaries.named(mutation.data) else understood(item)
+
+
+def _allowed(mutation: Mutation, resource: Resource) -> None:
+    if resource.read_only and not (resource.removable and mutation.op == "remove"):
+        raise Forbidden("Rows of this resource are made by the server: see its routes.")
+    ops = ("put", "patch", "remove", *resource.actions)
+    if mutation.op not in ops:
+        raise Invalid(
+            "There is no such op of this resource.", [{"pointer": "/op", "detail": f"one of {', '.join(ops)}"}]
+        )
+
+
+def canonical(resource: Resource, key: str) -> str:
+    """The key as the resource keeps it; raises Invalid for what cannot be one."""
+    try:
+        return resource.canonical(key)
+    except ValueError as error:
+        raise Invalid(f"/key: {error}", [{"pointer": "/key", "detail": str(error)}]) from None
 
 
 def understood(item: Item) -> Item:
     """The item with its fields validated, once there is no temporary name in them; raises Invalid or TooLarge."""
     if item.mutation.op != "put":
         return item
-    return replace(item, fields=validated(item.resource, item.mutation.data or {}))
+    return replace(item, fields=validated(item.resource, item.mutation.data or {}, item.given, item.stamp))
 
 
 def refused(sender: Sender, raw: Mapping[str, Any], error: SyncError) -> Refused | None:
@@ -171,27 +204,54 @@ def refused(sender: Sender, raw: Mapping[str, Any], error: SyncError) -> Refused
         return Refused(sender, mutation_id, error)
 
 
-def validated(resource: Resource, fields: Mapping[str, Any]) -> Fields:
-    """The fields of a whole row: checked, defaults filled in; raises Invalid or TooLarge."""
+def validated(resource: Resource, fields: Mapping[str, Any], given: frozenset[str], at: datetime) -> Fields:
+    """The fields of a whole row: checked, defaults filled in; raises Invalid or TooLarge.
+
+    `given`: those that this write has itself, at the stamp `at`.
+    """
     try:
         model = resource.model.model_validate(fields)
     except ValidationError as error:
         raise protocol.invalid(error, "/data") from None
-    given = model.model_dump(mode="json", exclude_unset=True)
-    return resource.complete({name: given.get(name, getattr(model, name)) for name in resource.fields})
+    present = model.model_dump(mode="json", exclude_unset=True)
+    whole = {name: present.get(name, getattr(model, name)) for name in resource.fields}
+    return resource.complete(whole, given, at)
 
 
-def decide(item: Item, current: Current | None) -> Decision:
-    """Judge an item against the row; raises NotFound, Removed, Invalid or TooLarge."""
+def decide(item: Item, current: Current | None, parent: Current | None = None) -> Decision:
+    """Judge an item against the row; raises NotFound, Removed, Invalid or TooLarge.
+
+    `parent`: the row that a new one goes on from.
+    """
     policy = item.mutation.policy or item.resource.policy
     before = current.version if current else None
+    if parent is not None and parent.stored is not None and (before is None or before.fields is None):
+        item = _inherited(item, parent.stored.fields)
     incoming = _incoming(item, before)
-    resolution = item.resource.resolver.resolve(before, incoming, policy)
+    resolution = _consistent(item, item.resource.resolver.resolve(before, incoming, policy))
     conflict = None
     if before is not None and resolution.concurrent:
         loser = before if resolution.accepted else incoming
         conflict = Conflict(str(uuid4()), *item.place, policy, resolution.reason, resolution.version, loser)
-    return Decision(item, resolution, conflict)
+    told = None if incoming.fields is None else dict(incoming.fields)
+    return Decision(item, resolution, conflict, told)
+
+
+def _consistent(item: Item, resolution: Resolution) -> Resolution:
+    """The resolution with fields that agree with each other: each alone may have come of another version."""
+    fields = resolution.version.fields
+    if not resolution.changed or fields is None:
+        return resolution
+    whole = item.resource.complete(dict(fields), frozenset(), item.stamp)
+    return replace(resolution, version=replace(resolution.version, fields=whole))
+
+
+def _inherited(item: Item, parent: Fields) -> Item:
+    """The item with what it leaves out taken from the row that it goes on from."""
+    if item.fields is None:
+        return item
+    taken = {name: value for name, value in item.resource.inherit(parent).items() if name not in item.given}
+    return replace(item, fields=item.resource.complete({**item.fields, **taken}, item.given, item.stamp))
 
 
 def _incoming(item: Item, before: Version | None) -> Version:
@@ -209,7 +269,8 @@ def _meant(item: Item, before: Version | None) -> Fields | None:
         return None
     if before.fields is None:
         raise Removed("The row was removed; a put can bring it back.")
-    return validated(item.resource, merged(before.fields, item.mutation.data or {}))
+    patch = {**(item.mutation.data or {}), **item.resource.actions.get(item.mutation.op, {})}
+    return validated(item.resource, merged(before.fields, patch), frozenset(patch), item.stamp)
 
 
 def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Fields:

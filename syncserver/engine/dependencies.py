@@ -97,7 +97,12 @@ def segments(items: Sequence[Item]) -> list[list[Item]]:
     """The items in order, cut before each one that may wait for something before it."""
     found: list[list[Item]] = []
     for item in items:
-        waits = item.mutation.after or temporaries.named(item.mutation.data) or (not item.key and makes(item) is None)
+        waits = (
+            item.mutation.after
+            or temporaries.named(item.mutation.data)
+            or (not item.key and makes(item) is None)
+            or item.parent
+        )
         if not found or waits:
             found.append([])
         found[-1].append(item)

@@ -20,6 +20,7 @@ from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
 from syncserver.engine.sessions import Sessions
 from syncserver.engine.shown import Cookie
+from syncserver.engine.statistics import Statistics
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
 from syncserver.hub.hub import Hub
@@ -99,6 +100,7 @@ class House:
         sessions: Sessions,
         claim: Claim,
         verification: Verify,
+        statistics: Statistics,
         verified: Callable[[str], datetime | None],
         epoch: Callable[[], Awaitable[str]],
         now: Callable[[], datetime],
@@ -119,6 +121,7 @@ class House:
         self.sessions = sessions
         self.claim = claim
         self.verification = verification
+        self.statistics = statistics
         self.verified = verified
         self.epoch = epoch
         self.now = now
@@ -200,7 +203,7 @@ class House:
         A few leave at once, many in waves over `over_s`; nobody is waited for longer than `within_s` after that.
         """
         self.draining = True
-        guests = [guest for here in self._here.values() for guest in here]
+        guests = list(self)
         size = max(_AT_ONCE, math.ceil(len(guests) / _WAVES))
         waves = [guests[first : first + size] for first in range(0, len(guests), size)]
         for number, wave in enumerate(waves):

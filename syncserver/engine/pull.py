@@ -2,21 +2,24 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Invalid
+from syncserver.engine.kept import Kept
 from syncserver.storage import changes, conflicts, rows
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 
 
 class Pull:
-    """All reads of the engine."""
+    """All reads of the engine. `kept`: rows that need not be read again; None: every row is read."""
 
-    def __init__(self, database: Database, catalog: Catalog) -> None:
+    def __init__(self, database: Database, catalog: Catalog, kept: Kept | None = None) -> None:
         self._database = database
         self.catalog = catalog
+        self._kept = kept
 
     def known(self, resources: Collection[str] | None) -> frozenset[str] | None:
         """The resources asked for, as a set; raises Invalid for one that this server does not sync."""
@@ -59,7 +62,13 @@ class Pull:
         return str(Cursor.at(epoch, owner, heads.get(owner, 0)))
 
     async def row(self, owner: str, resource: str, key: str) -> rows.Listed | None:
-        """One row, or None."""
+        """One row, or None; the one that is kept, which is never staler than a doorbell."""
+        read = partial(self._row, owner, resource, key)
+        if self._kept is None or self.catalog[resource].silent:
+            return await read()
+        return await self._kept.row((owner, resource, key), read)
+
+    async def _row(self, owner: str, resource: str, key: str) -> rows.Listed | None:
         async with self._database.transaction([owner]) as connection:
             return await rows.one(connection, self.catalog[resource], owner, key)
 

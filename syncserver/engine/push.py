@@ -20,6 +20,7 @@ from syncserver.core.errors import Invalid, SyncError, Unauthorised, Unavailable
 from syncserver.engine import batch, dependencies
 from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
 from syncserver.engine.dependencies import Known
+from syncserver.engine.effects import Books
 from syncserver.engine.quota import Quota
 from syncserver.storage import conflicts, mutations, temporary
 from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
@@ -47,7 +48,7 @@ class Push:
     """The queue in front of the transaction. `run` commits until cancelled.
 
     `allow(owner, number)`: raises where so many mutations more are too many for now. `quota`: how many rows one may
-    have.
+    have. `changed(owner)` is called before an answer is given to a mutation that may have changed the owner's rows.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Push:
         batch: int = BATCH,
         allow: Callable[[str, int], None] = lambda _owner, _number: None,
         quota: Quota | None = None,
+        changed: Callable[[str], None] = lambda _owner: None,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -66,6 +68,7 @@ class Push:
         self._batch = batch
         self._allow = allow
         self._quota = quota or Quota()
+        self._changed = changed
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
@@ -114,6 +117,8 @@ class Push:
 
     def _answer(self, taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
         """Answer these; what a client sent behind one that was deferred is deferred too: it must not overtake that."""
+        for owner in {waiting.item.sender.owner for waiting in taken}:
+            self._changed(owner)  # also where nobody knows whether it was committed
         _tell(taken, answers)
         held_up = _held_up(answers, [waiting.item for waiting in taken])
         behind = [waiting for waiting in self._queue if _client(waiting.item) in held_up]
@@ -172,7 +177,7 @@ class Push:
         async with self._database.transaction({item.sender.owner for item in items}, queue=True) as connection:
             known = await Known.read(connection, items)
             before = frozenset(known.answers)
-            answers = await batch.judge(connection, _fresh(items, before), known, tally)
+            answers = await batch.judge(connection, _fresh(items, before), known, Books(self._catalog, tally))
             if answers:
                 await mutations.record(connection, answers)
             if known.became:

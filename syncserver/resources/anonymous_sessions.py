@@ -34,4 +34,4 @@ _table = sa.Table(
     sa.Index("sessions_owner_updated_at_idx", "owner", "updated_at"),
 )
 
-RESOURCES = [Resource(name="sessions", table=_table, key="id", model=Session, read_only=True)]
+RESOURCES = [Resource(name="sessions", table=_table, key="id", model=Session, read_only=True, silent=True)]

@@ -4,71 +4,20 @@
 that knew the row (its base) may set it lower, which is how a reader starts a book again.
 """
 
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
-import orjson
 import sqlalchemy as sa
 from pydantic import AfterValidator, ConfigDict, Field
 from sqlalchemy.dialects import postgresql as pg
 
 from syncserver.core import values
+from syncserver.core.locator import Fraction, SmallLocator, storable
 from syncserver.core.resolver import FieldPolicy
 from syncserver.storage import tables
 from syncserver.storage.resource import Fields, Resource
 
 POSITION_MAX_CHARS = 4096
-LOCATOR_MAX_BYTES = 32_768
-_DEPTH = 16
-
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-def _storable(value: Any, depth: int = 0) -> Any:
-    """JSON that jsonb can hold: no NUL anywhere, and not deeper than anything real."""
-    if depth > _DEPTH:
-        raise ValueError(f"nested deeper than {_DEPTH} levels")
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("NUL characters are not allowed")
-    if isinstance(value, dict):
-        for name, member in value.items():
-            _storable(name, depth)
-            _storable(member, depth + 1)
-    if isinstance(value, list):
-        for member in value:
-            _storable(member, depth + 1)
-    return value
-
-
-def _small(locator: "Locator | None") -> "Locator | None":
-    if locator is not None:
-        as_json = locator.model_dump(exclude_none=True)
-        _storable(as_json)
-        if len(orjson.dumps(as_json)) > LOCATOR_MAX_BYTES:
-            raise ValueError(f"larger than {LOCATOR_MAX_BYTES} bytes")
-    return locator
-
-
-class Locations(values.Model):
-    """Where in the resource, in as many ways as the app knows (Readium Locator)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    fragments: list[str] | None = None
-    progression: Fraction | None = None
-    position: Annotated[int, Field(ge=1)] | None = None
-    totalProgression: Fraction | None = None  # noqa: N815 - Readium's name
-
-
-class Locator(values.Model):
-    """A Readium Locator: https://readium.org/webpub-manifest/schema/locator.schema.json; what it adds is kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    href: Annotated[str, Field(min_length=1)]
-    type: Annotated[str, Field(min_length=1)]
-    title: str | None = None
-    locations: Locations | None = None
-    text: dict[str, str] | None = None
 
 
 class Progress(values.Model):
@@ -83,15 +32,15 @@ class Progress(values.Model):
     )
 
     series_id: values.Key | None = None
-    locator: Annotated[Locator | None, AfterValidator(_small)] = None
-    position: Annotated[str, Field(max_length=POSITION_MAX_CHARS), AfterValidator(_storable)] | None = None
+    locator: SmallLocator | None = None
+    position: Annotated[str, Field(max_length=POSITION_MAX_CHARS), AfterValidator(storable)] | None = None
     position_kind: Literal["xpointer", "page", "cfi", "time"] | None = None
     percentage: Fraction | None = None
     furthest: Fraction | None = None
     status: Literal["reading", "finished", "abandoned"] = "reading"
 
 
-def _complete(fields: Fields) -> Fields:
+def _complete(fields: Fields, _given: frozenset[str], _at: datetime) -> Fields:
     """Where the reader is, the reader has been: the furthest position is never behind the present one."""
     reached = [place for place in (fields.get("furthest"), fields.get("percentage")) if place is not None]
     return {**fields, "furthest": max(reached, default=None)}

@@ -36,9 +36,9 @@ class Entry:
     device_id: str | None
 
 
-def row_as_json(resource: Resource, alias: str) -> str:
-    """SQL for a row's columns as JSON text, stamps as the wire writes them, in the table's order."""
-    members = ", ".join(f"'{c.name}', {_value(c, alias)}" for c in resource.columns)
+def row_as_json(resource: Resource, alias: str, but: frozenset[str] = frozenset()) -> str:
+    """SQL for a row's columns, `but` these, as JSON text: stamps as the wire writes them, in the table's order."""
+    members = ", ".join(f"'{c.name}', {_value(c, alias)}" for c in resource.columns if c.name not in but)
     return f"json_build_object({members})::text"
 
 

@@ -21,6 +21,7 @@ _GUARDED = (
     "presences",
     "notes",
     "revocations",
+    "reading_times",
 )
 _OURS = (*_GUARDED, "epoch", "processes")
 

@@ -1,4 +1,4 @@
-"""What a visitor owned, given to a signed-in reader: rows of any resource, the ledger, names and conflicts.
+"""What a visitor owned, given to a signed-in reader: rows of any resource, the ledger, names, conflicts and times.
 
 Nothing is deleted here: when at last the session's own row changes hands, its trigger takes what is left.
 """
@@ -40,6 +40,13 @@ _CONFLICTS = sa.text("""
     ON CONFLICT DO NOTHING
 """)
 
+_TIMES = sa.text("""
+    INSERT INTO reading_times AS t (owner, session_id, quarter, publication_id, active, pages, span)
+    SELECT :user, session_id, quarter, publication_id, active, pages, span FROM reading_times WHERE owner = :visitor
+    ON CONFLICT (owner, session_id, quarter) DO UPDATE SET
+      active = t.active + excluded.active, pages = t.pages + excluded.pages, span = t.span + excluded.span
+""")
+
 
 async def begin(connection: AsyncConnection, session_id: UUID) -> str | None:
     """Whose session it is, locked to the end of the transaction; None: of nobody whom this transaction names."""
@@ -79,6 +86,6 @@ async def move(connection: AsyncConnection, resource: Resource, visitor: str, us
 
 
 async def move_records(connection: AsyncConnection, visitor: str, user: str) -> None:
-    """Give the visitor's ledger, temporary names and conflicts to the user; what the user has already, stays."""
-    for statement in (_LEDGER, _NAMES, _CONFLICTS):
+    """Give the visitor's ledger, temporary names, conflicts and times of reading to the user, and keep the user's."""
+    for statement in (_LEDGER, _NAMES, _CONFLICTS, _TIMES):
         await connection.execute(statement, {"user": user, "visitor": visitor})

@@ -3,22 +3,67 @@
 `Catalog` is the set of them that this server syncs; `syncserver.resources` finds it by folder.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import values
-from syncserver.core.resolver import ConflictResolver, FieldPolicy, Policy
+from syncserver.core.actor import Device
+from syncserver.core.resolver import ConflictResolver, FieldPolicy, Policy, Reason, never
 
 Fields = dict[str, Any]
+_UUID: TypeAdapter[str] = TypeAdapter(values.Id)
 
 
-def as_it_comes(fields: Fields) -> Fields:
+def as_it_comes(fields: Fields, _given: frozenset[str], _at: datetime) -> Fields:
     """No rule of its own for what a write means."""
     return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a row by one mutation: its fields before and after (None: no row), whose it is and who wrote.
+
+    `told`: the row as the mutation meant it, whether or not that won. `at`: the mutation's stamp. `conflict_id` and
+    `reason`: of the decision, where two versions met. `room`: whether the owner may have one more row.
+    """
+
+    owner: str
+    key: str
+    before: Fields | None
+    after: Fields | None
+    told: Fields | None
+    device: Device
+    at: datetime
+    conflict_id: str | None = None
+    policy: Policy = Policy.LAST_WRITE_WINS
+    reason: Reason = Reason.FIRST
+    room: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A write of another row that follows from one: these fields, judged as the same device's write at that time."""
+
+    cause: Written
+    resource: str
+    key: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What followed in the same transaction: rows changed directly (resource, owner, key), and writes yet to judge."""
+
+    changed: Sequence[tuple[str, str, str]] = ()
+    follows: Sequence[Follow] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +71,17 @@ class Resource:
     """One kind of synced row.
 
     `key` is the column that, with owner, is the primary key. `model` holds the fields a client writes; a `put` is
-    validated against it whole, a `patch` after merging. `complete` fills in what follows from the other fields.
-    `filters` are the columns that a list may be filtered by. `make_key` makes a key where the server has to: a client
-    then names the row by a temporary name until it is told; None where clients make all keys. `read_only`: clients see
-    it and never push to it; it has a door of its own.
+    validated against it whole, a `patch` after merging. `complete` fills in what follows from the other fields, given
+    the names that this write has and its stamp. `filters` are the columns that a list may be filtered by, `conditions`
+    lists with a name (an SQL condition on the row `t`), `heavy` the columns that lists leave out. `make_key` makes a
+    key where the server has to: a client then names the row by a temporary name until it is told; None where clients
+    make all keys. `read_only`: clients see it and never write it; `removable`: but they may remove it.
+
+    `strict`: a patch over REST that says which state its writer saw yields to any other, unless it names a policy.
+    `final`: a state that takes no more writes. `actions`: operations by name, each a patch laid over what comes with
+    it. `silent`: a column of it changes without a doorbell. `parent`: the field that names another row of this kind,
+    from which a new row takes what `inherit` gives it. `effects`: what else is written in the transaction that wrote
+    these rows.
     """
 
     name: str
@@ -39,14 +91,43 @@ class Resource:
     policy: Policy = Policy.LAST_WRITE_WINS
     rules: Mapping[str, FieldPolicy] = field(default_factory=dict)
     filters: Sequence[str] = ()
-    complete: Callable[[Fields], Fields] = as_it_comes
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    heavy: frozenset[str] = frozenset()
+    complete: Callable[[Fields, frozenset[str], datetime], Fields] = as_it_comes
     make_key: Callable[[], str] | None = None
     read_only: bool = False
+    removable: bool = False
+    silent: bool = False
+    strict: bool = False
+    final: Callable[[Mapping[str, Any]], bool] = never
+    actions: Mapping[str, Fields] = field(default_factory=dict)
+    parent: str | None = None
+    inherit: Callable[[Fields], Fields] = dict
+    effects: Callable[[AsyncConnection, Sequence[Written]], Awaitable[Effects]] | None = None
 
     @cached_property
     def resolver(self) -> ConflictResolver:
         """The judge of this resource's conflicts."""
-        return ConflictResolver(self.rules)
+        return ConflictResolver(self.rules, self.final)
+
+    @property
+    def path(self) -> str:
+        """Its place among the routes."""
+        return self.name.replace("_", "-")
+
+    @cached_property
+    def has_uuids(self) -> bool:
+        """Whether its keys are UUIDs."""
+        return isinstance(self.table.c[self.key].type, pg.UUID)
+
+    def canonical(self, key: str) -> str:
+        """The key as it is kept; raises ValueError for what can be none of this resource."""
+        if not self.has_uuids:
+            return key
+        try:
+            return _UUID.validate_python(key, strict=True)
+        except ValidationError:
+            raise ValueError("a UUID") from None
 
     @cached_property
     def columns(self) -> Sequence[sa.Column[Any]]:

@@ -135,34 +135,44 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which rows: equal in the columns of `where`, past the place `after` (stamp and key), at most `limit`."""
+    """Which rows: equal in the columns of `where`, past the place `after` (stamp and key), at most `limit`.
+
+    `conditions`: in these named lists of the resource, too. `whole`: with the columns that lists leave out.
+    """
 
     where: Mapping[str, str]
     after: tuple[datetime, str] | None = None
     limit: int = 100
+    conditions: tuple[str, ...] = ()
+    whole: bool = False
 
 
 async def one(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> Listed | None:
     """The row, or None."""
-    found = await listed(connection, resource, owner, Listing({resource.key: key}, limit=1))
+    found = await listed(connection, resource, owner, Listing({resource.key: key}, limit=1, whole=True))
     return found[0] if found else None
 
 
 async def listed(connection: AsyncConnection, resource: Resource, owner: str, listing: Listing) -> list[Listed]:
     """Rows of `owner`, newest first."""
-    statement = _list(resource, tuple(listing.where), listing.after is not None)
+    shape = (tuple(listing.where), listing.conditions)
+    statement = _list(resource, *shape, resumed=listing.after is not None, whole=listing.whole)
     bounds = {"at": listing.after[0], "past": listing.after[1]} if listing.after else {}
     arguments = {"owner": owner, "count": listing.limit, "resource": resource.name, **bounds, **listing.where}
     return [Listed(*row) for row in await connection.execute(statement, arguments)]
 
 
 @lru_cache
-def _list(resource: Resource, where: tuple[str, ...], resumed: bool) -> sa.TextClause:
+def _list(
+    resource: Resource, where: tuple[str, ...], conditions: tuple[str, ...], *, resumed: bool, whole: bool
+) -> sa.TextClause:
     key = resource.key
+    row = row_as_json(resource, "t", but=frozenset() if whole else resource.heavy)
     equal = "".join(f' AND t."{name}" = CAST(:{name} AS {_type(resource.table.c[name])})' for name in where)
+    equal += "".join(f" AND ({resource.conditions[name]})" for name in conditions)
     keyset = f" AND t.updated_at <= :at AND (t.updated_at, t.{key}::text) < (:at, :past)" if resumed else ""
     return sa.text(f"""
-        SELECT t.{key}::text, {row_as_json(resource, "t")}, e."offset", t.updated_at
+        SELECT t.{key}::text, {row}, e."offset", t.updated_at
         FROM (
           SELECT * FROM {resource.table.name} t WHERE t.owner = :owner{equal}{keyset}
           ORDER BY t.updated_at DESC, t.{key}::text DESC LIMIT :count

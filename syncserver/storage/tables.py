@@ -102,6 +102,20 @@ revocations = sa.Table(
     sa.Index("revocations_expires_at_idx", "expires_at"),
 )
 
+reading_times = sa.Table(
+    "reading_times",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("session_id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("quarter", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("publication_id", sa.Text, nullable=False),
+    sa.Column("active", pg.TSTZMULTIRANGE, nullable=False),
+    sa.Column("pages", pg.INT4MULTIRANGE, nullable=False),
+    sa.Column("span", pg.NUMMULTIRANGE, nullable=False),
+    sa.Index("reading_times_owner_quarter_idx", "owner", "quarter"),
+    sa.Index("reading_times_owner_publication_id_idx", "owner", "publication_id", "quarter"),
+)
+
 processes = sa.Table(
     "processes",
     metadata,

@@ -54,8 +54,9 @@ async def test_every_route_of_the_application_is_in_it(live: Live, document: Doc
 def test_every_resource_has_its_routes(document: Document):
     for name, resource in resources.catalog().items():
         methods = {"get"} if resource.read_only else {"get", "put", "patch", "delete"}
-        assert methods <= document["paths"][f"/api/v1/{name}/{{key}}"].keys()
-        assert "get" in document["paths"][f"/api/v1/{name}"]
+        methods |= {"delete"} if resource.removable else set()
+        assert methods <= document["paths"][f"/api/v1/{resource.path}/{{key}}"].keys(), name
+        assert "get" in document["paths"][f"/api/v1/{resource.path}"]
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_summary(document: Document):

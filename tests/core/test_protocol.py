@@ -236,7 +236,7 @@ def test_only_length_makes_it_too_large():
         return protocol.invalid(found.value)  # type: ignore[arg-type]
 
     assert isinstance(judged(key="k" * 513), TooLarge)
-    assert isinstance(judged(key="k" * 513, op="burn"), Invalid)
+    assert isinstance(judged(key="k" * 513, op="Burn!"), Invalid)
     assert isinstance(judged(base=-1), Invalid)
 
 

@@ -11,7 +11,7 @@ import psycopg
 from syncserver import resources
 from syncserver.core.actor import session_owner
 from tests.harness import Live, token
-from tests.resources.samples import SAMPLES
+from tests.resources.samples import SAMPLES, key_of
 
 KEY = "moby-dick"
 """A key that anybody may have: books have the same names in every house."""
@@ -42,7 +42,8 @@ class Home:
 
 def mutation(resource: str, op: str, key: str, mark: str, **more: Any) -> dict[str, Any]:
     data = {"data": SAMPLES[resource](mark)} if op != "remove" else {}
-    return {"mutation_id": str(uuid4()), "resource": resource, "key": key, "op": op, **data, **more}
+    made = {"mutation_id": str(uuid4()), "resource": resource, "key": key_of(resource, key), "op": op}
+    return {**made, **data, **more}
 
 
 async def visitor(live: Live, mark: str) -> Home:
@@ -67,6 +68,9 @@ async def furnished(live: Live, sql: psycopg.Connection, home: Home) -> Home:
         for name in SAMPLES:
             await _conflict(http, home, name, KEY)
             await _conflict(http, home, name, "walden")
+        await _finished(http, home, "moby-dick")
+        events = (await http.get("/api/v1/session-events")).json()["items"]
+        home.names["event"] = events[0]["id"]
         home.names["conflict_id"] = (await http.get("/api/v1/conflicts")).json()["items"][0]["id"]
         home.names["ticket"] = (await http.post("/api/v1/tickets")).json()["ticket"]
         home.names["cursor"] = (await http.get("/api/v1/changes")).json()["cursor"]
@@ -85,6 +89,15 @@ async def furnished(live: Live, sql: psycopg.Connection, home: Home) -> Home:
     )
     home.names["session_id"] = home.session
     return home
+
+
+async def _finished(http: httpx.AsyncClient, home: Home, name: str) -> None:
+    """A reading session that is over, and its reading."""
+    session = key_of("reading_sessions", f"{name} of {home.mark}")
+    url = f"/api/v1/reading-sessions/{session}"
+    body = SAMPLES["reading_sessions"](home.mark) | {"status": "completed", "device_name": home.mark}
+    assert (await http.put(url, json=body)).status_code in {200, 409}, "the second time, it is over already"
+    home.names["reading"] = session
 
 
 async def _conflict(http: httpx.AsyncClient, home: Home, resource: str, key: str) -> None:

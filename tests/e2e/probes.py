@@ -12,9 +12,10 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
+from syncserver import resources
 from syncserver.core import frames, protocol
 from tests.e2e.homes import KEY, Home, mutation, written_resources
-from tests.resources.samples import SAMPLES
+from tests.resources.samples import SAMPLES, key_of
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOBODYS = re.compile(r"/healthz|/readyz|/api/(docs|openapi|asyncapi).*|/api/v1/socket")
@@ -52,7 +53,7 @@ def requests(app: FastAPI, of: Home) -> Iterator[Probe]:
     What makes a row comes last: before it, whoever asks has none.
     """
     for method, path, operation in sorted(operations(app), key=lambda found: found[0] == "put"):
-        names = {**of.names, "key": of.session if path.startswith("/api/v1/sessions/") else KEY}
+        names = {**of.names, "key": _key(path, of)}
         given = operation.get("parameters", [])
         url = path
         for parameter in (p["name"] for p in given if p["in"] == "path"):
@@ -62,14 +63,22 @@ def requests(app: FastAPI, of: Home) -> Iterator[Probe]:
         yield Probe(method, path, url, body, query)
 
 
+def _key(path: str, of: Home) -> str:
+    """The key of a row of theirs, where the path is about one."""
+    known = {"sessions": of.session, "session-events": of.names["event"], "readings": of.names["reading"]}
+    kind = path.split("/")[3]
+    return known.get(kind) or key_of(kind.replace("-", "_"), KEY) if "{key}" in path else KEY
+
+
 def _body(method: str, path: str, of: Home) -> Any:
     """A body that the route takes; for a resource's own routes, one of its rows."""
     for name in written_resources():
-        if re.fullmatch(rf"/api/v1/{name}(/\{{\w+\}})?", path):
+        if re.fullmatch(rf"/api/v1/{resources.catalog()[name].path}(/\{{\w+\}})?", path):
             return SAMPLES[name]("mine")
     return BODIES[method, path](of)
 
 
+_ACTIONS = resources.catalog()["reading_sessions"].actions
 BODIES: dict[tuple[str, str], Any] = {
     ("post", "/api/v1/push"): lambda of: {
         "device": {"id": "phone"},
@@ -79,6 +88,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "/api/v1/verify"): lambda of: {"cursor": of.names["cursor"], "digests": {}},
     ("post", "/api/v1/conflicts/{conflict_id}/restore"): lambda _: {},
     ("post", "/api/v1/sessions/{key}/claim"): lambda _: {"token": "not the visitor's"},
+    **{("post", f"/api/v1/reading-sessions/{{key}}/{op}"): lambda _: {"title": "mine"} for op in _ACTIONS},
+    ("post", "/api/v1/reading-sessions/{key}/check"): lambda _: {"base": 1, "fields": {"title": "mine"}},
+    ("post", "/api/v1/reading-sessions/{key}/resolve"): lambda _: {
+        "policy": "client-wins",
+        "fields": {"title": "mine"},
+    },
+    ("post", "/api/v1/reading-sessions/sync"): lambda _: {
+        "device": {"id": "phone"},
+        "client_id": "phone",
+        "sessions": [{"temp_id": "mine", "publication_id": "mine", "resumed_from": key_of("reading_sessions", KEY)}],
+    },
 }
 
 

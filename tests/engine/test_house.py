@@ -25,7 +25,8 @@ def gone() -> list[Guest]:
 @pytest.fixture
 def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
-    arguments: dict[str, Any] = dict.fromkeys(("push", "pull", "hub", "tickets", "sessions", "claim", "verification"))
+    unused = ("push", "pull", "hub", "tickets", "sessions", "claim", "verification", "statistics")
+    arguments: dict[str, Any] = dict.fromkeys(unused)
     arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
     return House(**arguments, gone=gone.append, limits=Limits(sockets_per_owner=0, streams_per_owner=0))
 

@@ -18,6 +18,8 @@ _SERVER_FAULT = 500
 TOKEN = re.compile(rb"[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}")
 _POINTER = re.compile(r"/\S*: ")
 _TOLD = ("title", "detail", "code", "reason")
+_INTERVALS = 2
+"""Of each session in the example from which the requests are made."""
 
 
 @dataclass
@@ -78,12 +80,23 @@ class Judge:
         if method in {"GET", "HEAD", "OPTIONS"}:
             return
         etag = headers.get("etag", "").strip('"')
-        if etag.isdigit():
+        if b'"finished_at"' in body:
+            self.account.others += 1  # the reading is shown, and not the session that was written
+        if body.startswith((b'{"won":', b'{"results":')):
+            self._told(orjson.loads(body))
+        elif etag.isdigit():
             self.account.offsets.add(int(etag))
         elif body.startswith(b'{"acks":'):
             self._acks(orjson.loads(body)["acks"])
         elif status == 204:
             self.account.others += 1
+
+    def _told(self, answer: Mapping[str, Any]) -> None:
+        """A conflict was resolved, or sessions came home: each in up to as many writes as it has intervals, and one."""
+        for result in answer.get("results", [answer]):
+            if result.get("row"):
+                self.account.offsets.add(result["row"]["offset"])
+                self.account.others += _INTERVALS
 
     def _acks(self, acks: list[dict[str, Any]]) -> None:
         for ack in acks:
@@ -96,12 +109,19 @@ class Judge:
 def unacknowledged(sql: psycopg.Connection, account: Account) -> list[str]:
     """What was written for an owner and never acknowledged: by the ledger, and by the log as it is.
 
-    A session's own row is the server's to write. Offsets in between need not be known: a row that changes twice in one
-    push is acknowledged with its last one.
+    A session's own row is the server's to write, and so is what follows from a reading session's writes: events,
+    readings, the progress that is finished with a reading, and the word to a session that another goes on from. Offsets
+    in between need not be known: a row that changes twice in one push is acknowledged with its last one.
     """
     written = sql.execute(
         """SELECT "offset" FROM mutations WHERE owner = %(owner)s AND "offset" IS NOT NULL
-        UNION SELECT "offset" FROM changes WHERE owner = %(owner)s AND resource <> 'sessions'""",
+        UNION SELECT "offset" FROM changes c
+        WHERE owner = %(owner)s AND resource NOT IN ('sessions', 'session_events', 'readings') AND NOT (
+          resource = 'progress' AND EXISTS (
+            SELECT FROM readings r WHERE r.owner = c.owner AND r.publication_id = c.key AND r.device_id = c.device_id)
+          OR resource = 'reading_sessions' AND EXISTS (
+            SELECT FROM reading_sessions s
+            WHERE s.owner = c.owner AND s.id::text = c.key AND s.resumed_as IS NOT NULL))""",
         {"owner": account.owner},
     ).fetchall()
     missing = sorted({offset for (offset,) in written} - account.offsets)

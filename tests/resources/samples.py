@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from syncserver import resources
 
 
 def _progress(mark: str) -> dict[str, Any]:
@@ -15,5 +18,27 @@ def _progress(mark: str) -> dict[str, Any]:
     }
 
 
-SAMPLES: Mapping[str, Callable[[str], dict[str, Any]]] = {"progress": _progress}
+def _reading_session(mark: str) -> dict[str, Any]:
+    return {
+        "publication_id": mark,
+        "title": mark,
+        "status": "paused",
+        "started_at": "2026-03-01T10:00:00.000000Z",
+        "last_activity": "2026-03-01T10:30:00.000000Z",
+        "locator": {"href": "chapter.xhtml", "type": "application/xhtml+xml", "title": mark},
+        "percentage": 0.5,
+        "active_seconds": 600,
+        "state": {"note": mark, "font": {"size": 12}},
+    }
+
+
+def key_of(resource: str, name: str) -> str:
+    """A key that a row of this resource can have, the same for the same name."""
+    return str(uuid5(NAMESPACE_URL, name)) if resources.catalog()[resource].has_uuids else name
+
+
+SAMPLES: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "progress": _progress,
+    "reading_sessions": _reading_session,
+}
 """One for each resource that clients write; a test sees that none is missing."""

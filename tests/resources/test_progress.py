@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from syncserver import resources
-from syncserver.resources.progress import LOCATOR_MAX_BYTES, POSITION_MAX_CHARS, Progress
+from syncserver.core.locator import LOCATOR_MAX_BYTES
+from syncserver.resources.progress import POSITION_MAX_CHARS, Progress
 
 PROGRESS = resources.catalog()["progress"]
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LOCATOR: dict[str, Any] = {"href": "chapter1.xhtml", "type": "application/xhtml+xml"}
 
 
@@ -79,7 +82,7 @@ def test_what_a_locator_adds_to_the_standard_is_kept():
 )
 def test_the_furthest_position_is_never_behind_the_present_one(percentage: float | None, furthest: float | None):
     fields = {"percentage": percentage, "furthest": furthest, "status": "reading"}
-    completed = PROGRESS.complete(dict(fields))
+    completed = PROGRESS.complete(dict(fields), frozenset(), NOW)
     known = [place for place in (percentage, furthest) if place is not None]
     assert completed == {**fields, "furthest": max(known) if known else None}
-    assert PROGRESS.complete(completed) == completed
+    assert PROGRESS.complete(completed, frozenset(), NOW) == completed

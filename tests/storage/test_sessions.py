@@ -17,6 +17,14 @@ ENDED = "SE404"
 
 INSERTS = {
     "reading_progress": "INSERT INTO reading_progress (owner, publication_id) VALUES (%(o)s, 'moby')",
+    "reading_sessions": "INSERT INTO reading_sessions (owner, id, publication_id, started_at, last_activity)"
+    " VALUES (%(o)s, gen_random_uuid(), 'moby', now(), now())",
+    "session_events": "INSERT INTO session_events (owner, id, session_id, type, at)"
+    " VALUES (%(o)s, gen_random_uuid(), gen_random_uuid(), 'saved', now())",
+    "readings": "INSERT INTO readings (owner, session_id, publication_id, started_at, finished_at, active_seconds,"
+    " session) VALUES (%(o)s, gen_random_uuid(), 'moby', now(), now(), 0, '{}')",
+    "reading_times": "INSERT INTO reading_times (owner, session_id, quarter, publication_id, active, pages, span)"
+    " VALUES (%(o)s, gen_random_uuid(), now(), 'moby', '{}', '{}', '{}')",
     "channels": "INSERT INTO channels (owner) VALUES (%(o)s)",
     "mutations": "INSERT INTO mutations (owner, client_id, mutation_id, ack)"
     " VALUES (%(o)s, 'c', gen_random_uuid(), '{}')",

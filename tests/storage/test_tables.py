@@ -48,6 +48,7 @@ def test_every_table_with_an_owner_has_forced_row_level_security_and_a_policy_fo
     """).fetchall()
     synced = {resource.table.name for resource in catalog.values()}
     kept = {"changes", "conflicts", "mutations", "temporary_keys", "tickets", "presences", "notes", "revocations"}
+    kept |= {"reading_times"}
     assert {row[0] for row in found} == synced | {"channels"} | kept
     for name, enabled, forced, commands, permissive in found:
         assert (enabled, forced, commands, permissive) == (True, True, ["a", "d", "r", "w"], True), name
