@@ -13,9 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,31 +28,14 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from syncserver.storage import embedded  # noqa: E402 - after the path to this checkout
+from tests.bench import autosave  # noqa: E402
+from tests.bench.figures import Figure, WrongError, device, ended, pushed, until  # noqa: E402
 from tests.harness import UNLIMITED, Program, free_port  # noqa: E402
 
 WRITERS = 4
 IN_A_PUSH = 50
 SUBSCRIBERS = 100
 DELAY_PAUSE_S = 0.02
-
-
-class WrongError(Exception):
-    """Something was lost, repeated or out of order: there is no figure."""
-
-
-@dataclass
-class Figure:
-    """One measured thing beside its baseline."""
-
-    name: str
-    ours: float
-    baseline: float
-    baseline_name: str
-
-    def line(self) -> str:
-        """As a row of the table."""
-        ratio = self.ours / self.baseline
-        return f"{self.name:<44} {self.ours:>10,.1f} {self.baseline:>10,.1f} {ratio:>7.2f}  {self.baseline_name}"
 
 
 def mutation(key: str) -> dict[str, Any]:
@@ -69,24 +50,6 @@ def mutation(key: str) -> dict[str, Any]:
             "position_kind": "xpointer",
         },
     }
-
-
-@contextlib.asynccontextmanager
-async def device(url: str, token: str, name: str) -> AsyncIterator[ClientConnection]:
-    """A raw socket past hello: the generator has to be cheaper than what it measures."""
-    async with websockets.connect(url.replace("http", "ws", 1) + "/api/v1/socket", compression=None) as socket:
-        hello = {"type": "hello", "token": token, "device": {"id": name}, "client_id": name, "protocol": [1, 1]}
-        await socket.send(orjson.dumps({**hello, "sent_at": datetime.now(UTC).isoformat()}).decode())
-        await socket.recv()
-        yield socket
-
-
-async def pushed(socket: ClientConnection, mutations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    await socket.send(orjson.dumps({"type": "push", "mutations": mutations}).decode())
-    while (frame := orjson.loads(await socket.recv()))["type"] != "ack":
-        pass
-    acks: list[dict[str, Any]] = frame["acks"]
-    return acks
 
 
 async def writes(url: str, token: str, seconds: float) -> float:
@@ -219,22 +182,6 @@ def _reached(counts: list[int], number: int, sent: int) -> bool:
     return counts[number] >= sent
 
 
-async def until(true: Callable[[], bool], tasks: list[asyncio.Task[None]]) -> None:
-    """Wait until it is true, while no task has failed."""
-    async with asyncio.timeout(60):
-        while not true():
-            for task in tasks:
-                if task.done():
-                    task.result()
-            await asyncio.sleep(0.001)
-
-
-async def ended(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def median(turns: int, measure: Callable[[], Awaitable[float]]) -> float:
     return statistics.median([await measure() for _ in range(turns)])
 
@@ -282,6 +229,8 @@ def main() -> None:
     try:
         program.start(*(f"--{name.replace('_', '-')}={most}" for name, most in UNLIMITED.items()))
         found = asyncio.run(measured(program, f"ws://127.0.0.1:{port}/", options.turns, options.seconds))
+        program.end()
+        found += autosave.measured()
     except WrongError as error:
         sys.exit(f"no figures: {error}")
     finally:

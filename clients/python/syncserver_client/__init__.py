@@ -4,12 +4,15 @@ async with connect("http://127.0.0.1:8000", token, device="phone") as client: ..
 """
 
 from syncserver_client.acks import AckWatch
+from syncserver_client.autosave import AutoSaver
 from syncserver_client.client import Client, connect
 from syncserver_client.company import Broadcast, Presence
 from syncserver_client.conflict import Conflict, ConflictNote, ConflictPage, Version
+from syncserver_client.difference import Unsayable
 from syncserver_client.errors import Claimed, Closed, Fatal, Offline, Rejected, StoreRefused, SyncError
 from syncserver_client.model import MIRRORED, Change, Row, RowId, State
 from syncserver_client.mutation import Ack, Mutation
+from syncserver_client.saves import SaveState, Saving
 from syncserver_client.sessions import Claim, Visitor, claim_session, create_session
 from syncserver_client.states import StateWatch
 from syncserver_client.subscription import Subscription
@@ -19,6 +22,7 @@ __all__ = [
     "MIRRORED",
     "Ack",
     "AckWatch",
+    "AutoSaver",
     "Broadcast",
     "Change",
     "Claim",
@@ -35,11 +39,14 @@ __all__ = [
     "Rejected",
     "Row",
     "RowId",
+    "SaveState",
+    "Saving",
     "State",
     "StateWatch",
     "StoreRefused",
     "Subscription",
     "SyncError",
+    "Unsayable",
     "Version",
     "Visitor",
     "Watch",

@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from syncserver_client.clock import system_now
 from syncserver_client.core import Core
 from syncserver_client.model import Change, Row, State
+from syncserver_client.reading import Reading
 from syncserver_client.reviewing import Reviewing
 from syncserver_client.settings import TRANSPORTS, Settings
 from syncserver_client.states import StateWatch
@@ -20,7 +21,7 @@ from syncserver_client.token import Token
 from syncserver_client.writing import Writing
 
 
-class Client(Writing, Talking, Reviewing):
+class Client(Writing, Talking, Reviewing, Reading):
     """One device's live copy of its owner's rows. Made by `connect`; runs between `open` and `close`."""
 
     def __init__(self, settings: Settings, token: Token) -> None:

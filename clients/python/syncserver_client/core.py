@@ -49,6 +49,7 @@ class Core:
         self.broadcasts: Watches[Broadcast] = Watches()
         self.conflicts: Watches[ConflictNote] = Watches()
         self.here: list[Presence] = []
+        self.savers: dict[str, Callable[[], None]] = {}  # by reading session: queues what is unsaved of it
         self.drift_s: float | None = None
         self.outbox = Outbox(self.clock, settings.backoff(), self.memory.queue, self._settled)
         self.mirror.lost = self.outbox.rebase

@@ -63,7 +63,8 @@ class Http:
 
     async def get(self, resource: str, key: str) -> Row | None:
         """The row as it is now, None if there is none; Rejected if the server refuses to say."""
-        response = await self._request("GET", f"/{quote(resource, safe='')}/{quote(key, safe='')}")
+        place = quote(resource.replace("_", "-"), safe="")  # as the server names its routes
+        response = await self._request("GET", f"/{place}/{quote(key, safe='')}")
         if response.status_code == HTTPStatus.NOT_FOUND:
             return None
         return Row.from_rest(resource, key, _body(response))

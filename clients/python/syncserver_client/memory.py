@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from syncserver_client import foreseen
 from syncserver_client.kept_mirror import MirrorJournal, remembered
 from syncserver_client.kept_queue import UNHEARD, KeptQueue
 from syncserver_client.mirror import Mirror
-from syncserver_client.model import Change, Mirrored
+from syncserver_client.model import Change, Mirrored, Row
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.overlay import Layer
 from syncserver_client.settings import Settings
@@ -16,8 +17,6 @@ from syncserver_client.shown import Shown
 from syncserver_client.store import Store
 from syncserver_client.watch import REMEMBERED
 from syncserver_client.wire import optional_stamp
-
-LAID = {"put", "patch", "remove"}  # ops whose outcome this client can foresee; actions are the server's to work out
 
 
 class Memory:
@@ -31,7 +30,8 @@ class Memory:
         journal = MirrorJournal(self._store) if self._store is not None else None
         self._shown: Shown | None = None
         if settings.optimistic:
-            self._shown = Shown(known, journal, self._layers(), self._came_back)
+            rows: dict[tuple[str, str], Row] = {row.id: row for row in known.rows} if known is not None else {}
+            self._shown = Shown(known, journal, self._layers(rows), self._came_back)
         self.mirror = self._shown if self._shown is not None else Mirror(known, journal)
 
     @property
@@ -67,7 +67,7 @@ class Memory:
 
     def write(self, mutation: Mutation, now: datetime) -> Sequence[Change]:
         """Show a write that was queued."""
-        layer = self._layer(mutation, now)
+        layer = self._layer(mutation, now, self.mirror.shown)
         return self._shown.write(layer, now) if self._shown is not None and layer is not None else ()
 
     def forget(self, mutation: Mutation, now: datetime) -> Sequence[Change]:
@@ -95,11 +95,11 @@ class Memory:
         if self._store is not None:
             self._store.close()
 
-    def _layers(self) -> list[Layer]:
+    def _layers(self, rows: Mapping[tuple[str, str], Row]) -> list[Layer]:
         """The writes of earlier runs that the mirror does not show by itself."""
         layers = []
         for kept in self.queue.unshown() if self.queue is not None else ():
-            layer = self._layer(kept.mutation, kept.made_at)
+            layer = self._layer(kept.mutation, kept.made_at, rows)
             if layer is not None and kept.ack is not None:
                 layer.winner = kept.ack.row
                 layer.offset = kept.ack.row.offset if kept.ack.row is not None else kept.ack.offset
@@ -107,12 +107,15 @@ class Memory:
                 layers.append(layer)
         return layers
 
-    def _layer(self, mutation: Mutation, now: datetime) -> Layer | None:
+    def _layer(self, mutation: Mutation, now: datetime, rows: Mapping[tuple[str, str], Row]) -> Layer | None:
         row_id = mutation.row_id
-        if row_id is None or mutation.op not in LAID or not self._settings.follows(mutation.resource):
+        if row_id is None or not self._settings.follows(mutation.resource):
             return None  # it would never be seen to come back
+        outcome = foreseen.write(mutation, rows)
+        if outcome is None:
+            return None
         stamp = mutation.updated_at or now
-        return Layer(mutation.mutation_id, row_id, mutation.op, mutation.value, stamp, self._settings.device)
+        return Layer(mutation.mutation_id, row_id, *outcome, stamp, self._settings.device)
 
     def _came_back(self, layer: Layer) -> None:
         if self.queue is not None:

@@ -93,6 +93,24 @@ class Outbox:
         self.stirred.set()
         return entries
 
+    def listen(self, mutation_id: str) -> asyncio.Future[Ack] | None:
+        """The answer to a write that waits; None if it does not, or somebody else listens. Ends by `unheard`.
+
+        Unlike one that was awaited from its beginning it stays in the queue whether or not anybody listens.
+        """
+        entry = self._entries.get(mutation_id)
+        if entry is None or entry.answer is not None:
+            return None
+        entry.answer = asyncio.get_running_loop().create_future()
+        return entry.answer
+
+    def unheard(self, mutation_ids: Iterable[str]) -> None:
+        """Nobody listens to these any more."""
+        for mutation_id in mutation_ids:
+            entry = self._entries.get(mutation_id)
+            if entry is not None:
+                entry.answer = None
+
     def _check(self, mutations: Sequence[Mutation]) -> None:
         ids = set()
         for mutation in mutations:

@@ -106,6 +106,12 @@ async def test_reading_a_row(opened):
     assert await http.get("a", "k") is None
 
 
+async def test_a_resource_has_its_route_by_another_spelling(opened):
+    fake = Fake(httpx.Response(404))
+    await opened(fake).get("reading_sessions", "a_b")
+    assert fake.requests[0].url.raw_path == b"/api/v1/reading-sessions/a_b"
+
+
 async def test_what_may_pass_and_what_may_not(opened):
     busy = httpx.Response(503, headers={"Retry-After": "7"})
     no = httpx.Response(422, json={"code": "invalid", "detail": "why"})

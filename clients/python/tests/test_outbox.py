@@ -144,3 +144,21 @@ async def test_when_all_is_fetched_again_writes_go_by_their_stamps_and_stay_the_
     outbox.cut()
     assert [json.loads(entry.body)["base"] for entry in outbox.batch(0.0, ROOMY)] == [None, None]
     assert later.base is None
+
+
+async def test_whoever_listens_to_a_write_that_is_queued_hears_its_answer(outbox):
+    (entry,) = outbox.add_all([(Mutation("put", "progress", "k", {}), None)], awaited=False)
+    mutation_id = entry.mutation.mutation_id
+    heard = outbox.listen(mutation_id)
+    assert outbox.listen(mutation_id) is None, "one listener"
+    outbox.answer([Ack(mutation_id, "applied", 4)], 0.0)
+    assert heard.result().offset == 4
+    assert outbox.listen(mutation_id) is None, "it does not wait any more"
+
+
+async def test_whoever_stops_listening_leaves_the_write_in_the_queue(outbox):
+    (entry,) = outbox.add_all([(Mutation("put", "progress", "k", {}), None)], awaited=False)
+    outbox.listen(entry.mutation.mutation_id)
+    outbox.unheard([entry.mutation.mutation_id, "gone"])
+    assert outbox.batch(0.0, ROOMY) == [entry]
+    assert entry.answer is None

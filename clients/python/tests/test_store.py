@@ -202,3 +202,14 @@ async def test_a_base_that_was_given_up_stays_given_up(reopened, clock, settings
     assert [entry.base for entry in again._entries.values()] == [None, None]
     assert json.loads(again._entries[sent.mutation_id].body) == {**before, "base": None}
     assert [m.mutation_id for m in again.waiting] == [sent.mutation_id, raw.mutation_id]
+
+
+def test_an_action_that_was_queued_shows_in_the_next_run_too(reopened, clock):
+    first = reopened()
+    first.mirror.hold([Row("reading_sessions", "s", "put", {"status": "active", "n": 1}, 1, NOW, "d")], "c1")
+    first.mirror.show(NOW, NOW)
+    outbox = Outbox(clock, Settings(url="http://here", device="d").backoff(), first.queue)
+    outbox.add_all([(Mutation("pause", "reading_sessions", "s", base=1), 1)], awaited=False)
+    first.commit()
+    row = reopened().mirror.shown["reading_sessions", "s"]
+    assert (row.value, row.pending) == ({"status": "paused", "n": 1}, True)
