@@ -167,6 +167,8 @@ async def _run_writer(live: Live, store: Path, first: int, kill_after: float | N
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while line := await program.stdout.readline():
+                if not line.endswith(b"\n"):
+                    break  # it was killed in the middle of a word
                 said.append(line.decode().split())
                 if kill_after is not None and len(said) >= kill_after and program.returncode is None:
                     program.send_signal(signal.SIGKILL)
