@@ -127,9 +127,26 @@ def body(resource: Resource, *, whole: bool) -> dict[str, Any]:
     return {"requestBody": {"required": True, **_json(schema)}}
 
 
-def beginning(resource: Resource) -> dict[str, Any]:
-    """The body that makes a new row; its key is the client's or, left out, the server's."""
+def pages(resource: Resource) -> dict[str, Any]:
+    """The answer that holds a page of rows which goes on both ways."""
+    answer = rows(resource)
+    schema = answer["content"]["application/json"]["schema"]
+    ways = {
+        "next": "newer ones, as `after`; null at the end",
+        "previous": "older ones, as `before`; null at the beginning",
+    }
+    schema["properties"] |= {n: {"type": ["string", "null"], "description": f"Leads to {s}."} for n, s in ways.items()}
+    schema["required"] = list(schema["properties"])
+    return {**answer, "description": "A page of rows, oldest first."}
+
+
+def beginning(resource: Resource, but: str | None = None) -> dict[str, Any]:
+    """The body that makes a new row, without the field `but`; its key is the client's or, left out, the server's."""
     schema = _model(resource)
+    if but is not None:
+        schema["required"].remove(but)
+        for named in (schema["properties"], *schema["examples"]):
+            named.pop(but)
     schema["properties"] = {**_identity(resource), **schema["properties"], **_BESIDE}
     return {"requestBody": {"required": True, **_json(schema)}}
 

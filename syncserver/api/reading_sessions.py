@@ -4,12 +4,11 @@ Each is one mutation, and also an op of a push; so it is heard live on every dev
 """
 
 from typing import Annotated, Any
-from uuid import UUID, uuid5
 
 import orjson
 from fastapi import APIRouter, Body, Header, Response
 
-from syncserver.api import describe, errors, proposal, writing
+from syncserver.api import describe, errors, making, proposal, writing
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.api.proposal import Id
@@ -20,7 +19,6 @@ from syncserver.engine.house import House
 from syncserver.storage.resource import Catalog, Resource
 
 Raw = dict[str, Any]
-_NAMES = UUID("4a4bfa0c-53d1-5f0d-9a57-2f9d1b6f1e0d")
 _Body = Annotated[Raw, Body()]
 _Some = Annotated[Raw | None, Body()]
 _IfMatch = Annotated[str | None, Header(max_length=64, description="The ETag of the session as you know it.")]
@@ -48,7 +46,7 @@ def _begin(routes: APIRouter, sessions: Resource) -> None:
         "",
         summary="Begin a reading session",
         status_code=201,
-        responses={201: describe.created(sessions), **errors.responses(403, 409)},
+        responses={201: describe.created(sessions), **errors.responses(403, 404, 409)},
         openapi_extra=describe.beginning(sessions),
     )
     async def begin(house: InHouse, by: By, body: _Body, if_match: _IfMatch = None) -> Response:
@@ -56,7 +54,7 @@ def _begin(routes: APIRouter, sessions: Resource) -> None:
 
         An id that is there already is written as PUT does.
         """
-        return await _begun(house, by, sessions, _new(sessions, body, if_match))
+        return await making.made(house, by, sessions, making.new(sessions, body, if_match))
 
 
 def _rest(routes: APIRouter, sessions: Resource, op: str) -> None:
@@ -94,8 +92,8 @@ def _resume(routes: APIRouter, sessions: Resource) -> None:
         former = orjson.loads(there.json)
         if _goes_on_itself(former, action.get("device_id", writing.HTTP_DEVICE)):
             return await writing.write(house, by, sessions, action)
-        new = _new(sessions, _next(former, body or {}), None)
-        return await _begun(house, by, sessions, new, former["id"])
+        new = making.new(sessions, _next(former, body or {}))
+        return await making.made(house, by, sessions, new, former["id"])
 
 
 def _complete(routes: APIRouter, sessions: Resource, readings: Resource) -> None:
@@ -117,34 +115,6 @@ def _complete(routes: APIRouter, sessions: Resource, readings: Resource) -> None
 
 def _action(op: str, sessions: Resource, key: str, body: Raw | None, if_match: str | None) -> Raw:
     return proposal.mutation(op, sessions, key, body or {}, if_match)
-
-
-def _new(sessions: Resource, body: Raw, if_match: str | None) -> Raw:
-    """A put of a new session, under the id in the body or a temporary name: the same one for the same mutation."""
-    fields = {name: value for name, value in body.items() if name != sessions.key}
-    new = proposal.mutation("put", sessions, None, fields, if_match)
-    given = body.get(sessions.key)
-    name = str(uuid5(_NAMES, str(new["mutation_id"]).lower()))
-    return {**new, "key": {"temp": name} if given is None else _id(sessions, given)}
-
-
-def _id(sessions: Resource, given: object) -> str:
-    try:
-        return sessions.canonical(given if isinstance(given, str) else "")
-    except ValueError as error:
-        raise proposal.wrong(f"/{sessions.key}", str(error)) from None
-
-
-async def _begun(house: House, by: Actor, sessions: Resource, new: Raw, former: str | None = None) -> Response:
-    """Write a new session and answer with it; `former`: the one that it goes on from, if the first try resumed that."""
-    key = new["key"]
-    ack = await writing.settled(house, by, sessions, new)
-    made = key if isinstance(key, str) else ack.get("id_map", {}).get(key["temp"])
-    if made is not None:
-        return await writing.shown(house, by, sessions, made, ack, created=True)
-    if former is None:
-        raise proposal.wrong("/mutation_id", "that of another write")
-    return await writing.shown(house, by, sessions, former, ack)
 
 
 def _goes_on_itself(former: Raw, device_id: object) -> bool:

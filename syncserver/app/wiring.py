@@ -16,6 +16,7 @@ from syncserver import __version__, resources
 from syncserver.api import (
     changes,
     conflicts,
+    conversations,
     document,
     errors,
     health,
@@ -290,6 +291,7 @@ def application(parts: Parts) -> FastAPI:
     api.include_router(offline.router(resources.catalog()))
     api.include_router(reading_sessions.router(resources.catalog()))
     api.include_router(session_conflicts.router(resources.catalog()))
+    api.include_router(conversations.router(resources.catalog()))
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)
     app.include_router(pages.router)

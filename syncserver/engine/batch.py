@@ -3,11 +3,11 @@
 Of each row one mutation after the other, of different rows together; what waits for another mutation comes after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from syncserver.core.errors import DependencyUnknown, SyncError
+from syncserver.core.errors import DependencyUnknown, NotFound, Removed, SyncError
 from syncserver.engine import dependencies, effects, settle
 from syncserver.engine.decide import Current, Decision, Item, Refused, decide, deferred, rejected
 from syncserver.engine.dependencies import Known
@@ -61,6 +61,7 @@ async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Kn
         await books.tally.look(connection, [put.sender.owner for put in puts if not _stored(present.get(put.place))])
         for item in wave:
             try:
+                _at_home(item, present)
                 decision = decide(item, present.get(item.place), present.get(_parent(item)))
                 _account(decision, present.get(item.place), books.tally)
                 decisions.append(decision)
@@ -74,8 +75,21 @@ async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Kn
 
 
 def _places(items: Sequence[Item]) -> dict[Place, Resource]:
-    """The rows that these are about, and those that new ones go on from."""
-    return {place: item.resource for item in items for place in (item.place, _parent(item)) if place[2]}
+    """The rows that these are about, and those that new ones go on from or belong to."""
+    own = {place: item.resource for item in items for place in (item.place, _parent(item)) if place[2]}
+    homes = {item.home: item.resource.belongs.resource for item in items if item.home and item.resource.belongs}
+    return {**homes, **own}
+
+
+def _at_home(item: Item, present: Mapping[Place, Current]) -> None:
+    """Raise NotFound or Removed where there is no row that the item's row could belong to."""
+    if item.home is None:
+        return
+    home = present.get(item.home)
+    if home is None:
+        raise NotFound("There is no such row for it to belong to.")
+    if home.stored is None:
+        raise Removed("The row that it belongs to was removed.")
 
 
 def _parent(item: Item) -> Place:

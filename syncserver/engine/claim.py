@@ -115,7 +115,8 @@ class _Clash:
 
 
 def _version(stored: rows.Stored) -> Version:
-    return Version(stored.fields, stored.updated_at, stored.device_id or "")
+    stamp = stored.own.stamp if stored.own else stored.updated_at
+    return Version(stored.fields, stamp, stored.device_id or "")
 
 
 async def _read(

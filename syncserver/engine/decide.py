@@ -67,6 +67,14 @@ class Item:
         return frozenset(self.mutation.data or ())
 
     @property
+    def home(self) -> Place | None:
+        """The row that the row of a put belongs to."""
+        belongs = self.resource.belongs
+        if belongs is None or self.fields is None:
+            return None
+        return (self.sender.owner, belongs.resource.name, self.fields[belongs.field])
+
+    @property
     def parent(self) -> str | None:
         """The key of the row that a new row goes on from."""
         named = self.fields.get(self.resource.parent) if self.fields and self.resource.parent else None
@@ -99,7 +107,18 @@ class Current:
     def version(self) -> Version:
         """The same, for the resolver."""
         fields = self.stored.fields if self.stored else None
-        return Version(fields, self.entry.updated_at, self.entry.device_id or "", self.entry.offset)
+        stamp = self.stored.own.stamp if self.stored and self.stored.own else self.entry.updated_at
+        return Version(fields, stamp, self.entry.device_id or "", self.entry.offset)
+
+    def met_by(self, mutation: Mutation) -> Version:
+        """The same, as this mutation meets it: a removal all of the row, any other write its fields alone."""
+        own = self.stored.own if self.stored else None
+        if own is None:
+            return self.version
+        if mutation.op == "remove":  # what raised the row would go with it
+            return replace(self.version, updated_at=self.entry.updated_at)
+        knew = mutation.base is not None and own.since is not None and own.since <= mutation.base <= self.entry.offset
+        return replace(self.version, offset=mutation.base) if knew else self.version
 
     def row(self) -> dict[str, Any]:
         """The same, for the wire."""
@@ -224,7 +243,7 @@ def decide(item: Item, current: Current | None, parent: Current | None = None) -
     `parent`: the row that a new one goes on from.
     """
     policy = item.mutation.policy or item.resource.policy
-    before = current.version if current else None
+    before = current.met_by(item.mutation) if current else None
     if parent is not None and parent.stored is not None and (before is None or before.fields is None):
         item = _inherited(item, parent.stored.fields)
     incoming = _incoming(item, before)
@@ -262,6 +281,7 @@ def _incoming(item: Item, before: Version | None) -> Version:
 def _meant(item: Item, before: Version | None) -> Fields | None:
     """The whole row that the mutation asks for: None for a removal."""
     if item.fields is not None:
+        _steady(item.resource, item.fields, before)
         return item.fields
     if before is None:
         raise NotFound("There is no such row.")
@@ -270,7 +290,19 @@ def _meant(item: Item, before: Version | None) -> Fields | None:
     if before.fields is None:
         raise Removed("The row was removed; a put can bring it back.")
     patch = {**(item.mutation.data or {}), **item.resource.actions.get(item.mutation.op, {})}
-    return validated(item.resource, merged(before.fields, patch), frozenset(patch), item.stamp)
+    meant = validated(item.resource, merged(before.fields, patch), frozenset(patch), item.stamp)
+    _steady(item.resource, meant, before)
+    return meant
+
+
+def _steady(resource: Resource, meant: Fields, before: Version | None) -> None:
+    """Raise Invalid where a field would change that never does."""
+    if before is None or before.fields is None:
+        return
+    moved = sorted(name for name in resource.fixed if meant[name] != before.fields[name])
+    if moved:
+        errors = [{"pointer": f"/data/{name}", "detail": "never changes"} for name in moved]
+        raise Invalid("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors), errors)
 
 
 def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Fields:

@@ -4,7 +4,7 @@
 was rejected is rejected too; one that names what nobody here has seen is deferred: its order was lost on the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,7 @@ from syncserver.core.errors import DependencyFailed, DependencyUnknown
 from syncserver.core.values import Temporary as TemporaryKey
 from syncserver.engine.decide import Ack, Item, Refused, understood
 from syncserver.storage import mutations, temporary
+from syncserver.storage.changes import Place
 from syncserver.storage.mutations import Name
 from syncserver.storage.temporary import Became, Temporary
 
@@ -96,17 +97,33 @@ class Known:
 def segments(items: Sequence[Item]) -> list[list[Item]]:
     """The items in order, cut before each one that may wait for something before it."""
     found: list[list[Item]] = []
+    about: set[Place] = set()
+    homes: set[Place | None] = set()
+    named: set[Temporary] = set()
     for item in items:
         waits = (
             item.mutation.after
-            or temporaries.named(item.mutation.data)
+            or _names_of(item, named)
             or (not item.key and makes(item) is None)
             or item.parent
+            or item.home in about
+            or item.place in homes
         )
         if not found or waits:
             found.append([])
+            about, homes, named = set(), set(), set()
         found[-1].append(item)
+        about.add(item.place)
+        homes.add(item.home)
+        if isinstance(item.mutation.key, TemporaryKey):
+            named.add(_of(item, item.mutation.key.temp))
     return found
+
+
+def _names_of(item: Item, named: Container[Temporary]) -> bool:
+    """Whether the item's fields have a name that is the key of one of these, or of a row that it goes on from."""
+    names = temporaries.named(item.mutation.data)
+    return any(_of(item, name) in named for name in names) or (bool(names) and item.resource.parent is not None)
 
 
 def _after(item: Item | Refused) -> list[Name]:

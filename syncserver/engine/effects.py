@@ -36,13 +36,13 @@ async def follow(
 ) -> None:
     """Do what follows from these decisions; `before` and `known`: the rows as they were and are, kept up to date."""
     told = [d for d in decisions if d.item.resource.effects and (d.resolution.changed or d.conflict)]
-    await books.tally.look(connection, [d.item.sender.owner for d in told])
+    await books.tally.look(connection, [d.item.sender.owner for d in told if d.item.resource.logged])
     for resource in {d.item.resource.name: d.item.resource for d in told}.values():
         written = [_written(d, before, known, books.tally) for d in told if d.item.resource is resource]
         if resource.effects is None or not written:
             continue
         found = await resource.effects(connection, written)
-        await _reread(connection, found.changed, known, resource)
+        await _reread(connection, found.changed, known, books.catalog)
         for one in found.follows:
             await _judge(connection, one, known, books)
 
@@ -63,7 +63,7 @@ def _written(
         conflict_id=conflict.id if conflict else None,
         policy=item.mutation.policy or item.resource.policy,
         reason=decision.resolution.reason,
-        room=_has_room(tally, item.sender.owner),
+        room=not item.resource.logged or _has_room(tally, item.sender.owner),
     )
 
 
@@ -76,10 +76,10 @@ def _has_room(tally: Tally, owner: str) -> bool:
 
 
 async def _reread(
-    connection: AsyncConnection, changed: Sequence[Place], known: dict[Place, Current], resource: Resource
+    connection: AsyncConnection, changed: Sequence[Place], known: dict[Place, Current], catalog: Catalog
 ) -> None:
     """Know the rows anew that this very batch has to do with, too."""
-    stale = {place: resource for place in changed if place in known and place[1] == resource.name}
+    stale = {place: catalog[place[1]] for place in changed if place in known}
     known |= await settle.present(connection, stale)
 
 

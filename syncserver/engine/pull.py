@@ -8,7 +8,7 @@ from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Invalid
 from syncserver.engine.kept import Kept
-from syncserver.storage import changes, conflicts, rows
+from syncserver.storage import changes, conflicts, rows, threads
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 
@@ -91,3 +91,11 @@ class Pull:
         """A page of a resource's rows, newest first."""
         async with self._database.transaction([owner]) as connection:
             return await rows.listed(connection, self.catalog[resource], owner, listing)
+
+    async def thread(self, owner: str, resource: str, home: str, span: threads.Span) -> Sequence[rows.Listed] | None:
+        """Rows of a resource that belong to the row `home`, oldest first; None where that is not there."""
+        found = self.catalog[resource]
+        async with self._database.transaction([owner]) as connection:
+            if found.belongs is None or await rows.one(connection, found.belongs.resource, owner, home) is None:
+                return None
+            return await threads.listed(connection, found, owner, home, span)

@@ -243,6 +243,7 @@ _sessions = Resource(
     parent="resumed_from",
     inherit=_inherit,
     effects=_effects,
+    logged=True,
 )
 
 _events_table = sa.Table(

@@ -61,8 +61,17 @@ def _clashes(resource: Resource) -> sa.TextClause:
         SELECT t.{resource.key}::text FROM {resource.table.name} t
         WHERE t.owner = :visitor AND EXISTS (
           SELECT FROM changes c WHERE c.owner = :user AND c.resource = :resource AND c.key = t.{resource.key}::text
-        ) ORDER BY 1
+        ){_at_home(resource)} ORDER BY 1
     """)
+
+
+def _at_home(resource: Resource) -> str:
+    """SQL: the row `t` has a home in the new house. One whose home was removed there goes with the session."""
+    if resource.belongs is None:
+        return ""
+    home = resource.belongs.resource
+    found = f"SELECT FROM {home.table.name} h WHERE h.owner = :user AND h.{home.key} = t.{resource.belongs.field}"
+    return f" AND EXISTS ({found})"
 
 
 async def clashes(connection: AsyncConnection, resource: Resource, visitor: str, user: str) -> Sequence[str]:
@@ -75,8 +84,8 @@ async def clashes(connection: AsyncConnection, resource: Resource, visitor: str,
 def _move(resource: Resource) -> sa.TextClause:
     key = resource.key
     return sa.text(f"""
-        UPDATE {resource.table.name} SET owner = :user
-        WHERE owner = :visitor AND {key}::text <> ALL (CAST(:but AS text[]))
+        UPDATE {resource.table.name} t SET owner = :user
+        WHERE t.owner = :visitor AND t.{key}::text <> ALL (CAST(:but AS text[])){_at_home(resource)}
     """)
 
 

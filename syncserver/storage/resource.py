@@ -66,6 +66,27 @@ class Effects:
     follows: Sequence[Follow] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Belongs:
+    """Rows belong to one of another resource, which `field` names, and go with it; `order`: they are listed by that."""
+
+    resource: "Resource"
+    field: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Columns that tell a row's own last write from what raised its `updated_at` afterwards.
+
+    `stamp`: of that write, which is what decides conflicts. `since`: the offset at which it stands; null where nothing
+    raised the row after it.
+    """
+
+    stamp: str
+    since: str
+
+
 @dataclass(frozen=True, eq=False)
 class Resource:
     """One kind of synced row.
@@ -81,7 +102,8 @@ class Resource:
     `final`: a state that takes no more writes. `actions`: operations by name, each a patch laid over what comes with
     it. `silent`: a column of it changes without a doorbell. `parent`: the field that names another row of this kind,
     from which a new row takes what `inherit` gives it. `effects`: what else is written in the transaction that wrote
-    these rows.
+    these rows; `logged`: each write leaves a row of a log, too. `belongs`: without that row, none of these is taken.
+    `raised`: where other rows make this one newer. `fixed`: fields that never change once a row is there.
     """
 
     name: str
@@ -104,6 +126,10 @@ class Resource:
     parent: str | None = None
     inherit: Callable[[Fields], Fields] = dict
     effects: Callable[[AsyncConnection, Sequence[Written]], Awaitable[Effects]] | None = None
+    logged: bool = False
+    belongs: Belongs | None = None
+    raised: Raised | None = None
+    fixed: frozenset[str] = frozenset()
 
     @cached_property
     def resolver(self) -> ConflictResolver:

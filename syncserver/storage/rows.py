@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from syncserver.core import clock
 from syncserver.storage.changes import row_as_json
 from syncserver.storage.resource import Fields, Resource
 
@@ -28,6 +29,14 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """A row's own last write, where something else may raise the row: its stamp, and its offset if that was so."""
+
+    stamp: datetime
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A row as it is: the wire's JSON of it, and the values that decide conflicts."""
 
@@ -36,6 +45,7 @@ class Stored:
     updated_at: datetime
     device_id: str | None
     device_name: str | None
+    own: Own | None = None
 
 
 @lru_cache
@@ -62,7 +72,13 @@ async def locked(
 
 def _stored(resource: Resource, json: str, updated_at: datetime, device_id: str | None) -> Stored:
     row = orjson.loads(json)
-    return Stored(json, {name: row[name] for name in resource.fields}, updated_at, device_id, row.get("device_name"))
+    fields = {name: row[name] for name in resource.fields}
+    return Stored(json, fields, updated_at, device_id, row.get("device_name"), _own(resource, row))
+
+
+def _own(resource: Resource, row: Mapping[str, Any]) -> Own | None:
+    raised = resource.raised
+    return Own(clock.read(row[raised.stamp]), row[raised.since]) if raised else None
 
 
 async def write(
@@ -81,6 +97,7 @@ def _record(resource: Resource, write: Write) -> dict[str, Any]:
         "owner": write.owner,
         resource.key: write.key,
         **{name: write.fields.get(name) for name in resource.fields},
+        **({resource.raised.stamp: write.updated_at} if resource.raised else {}),
         "updated_at": write.updated_at,
         "device_id": write.device_id,
         "device_name": write.device_name,
@@ -89,7 +106,8 @@ def _record(resource: Resource, write: Write) -> dict[str, Any]:
 
 @lru_cache
 def _written(resource: Resource) -> Sequence[str]:
-    names = ["owner", resource.key, *resource.fields, "updated_at", "device_id", "device_name"]
+    own = [resource.raised.stamp] if resource.raised else []
+    names = ["owner", resource.key, *resource.fields, *own, "updated_at", "device_id", "device_name"]
     return [name for name in names if name in resource.table.columns]
 
 

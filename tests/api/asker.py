@@ -56,6 +56,8 @@ class Key:
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     """Where a session may be named, one that is there: a made-up id would only ever be unknown."""
+    if _talks(case) and case.meta.phase.name != "stateful" and _is_id(case):
+        case.path_parameters["key"] = _talked(case.operation.path)
     if _reads(case) and case.meta.phase.name != "stateful" and _is_id(case):
         case.path_parameters["key"] = _read(case.operation.path)
     if (case.method, case.operation.path) == _REMOVAL and case.path_parameters["key"].isalnum():
@@ -70,6 +72,22 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
             case.body["token"] = session["token"]
     elif ACTOR == "visitor":
         case.path_parameters["key"] = _key()["session_id"]
+
+
+def _talks(case: Any) -> bool:
+    """Whether a conversation is named, or a message."""
+    path: str = case.operation.path
+    return path.startswith(("/api/v1/conversations/{key}", "/api/v1/messages/{key}"))
+
+
+def _talked(path: str) -> str:
+    """A conversation, or a message of one."""
+    with httpx.Client(base_url=f"{URL}/api/v1", headers={"Authorization": f"Bearer {_key()['token']}"}) as http:
+        home = http.post("/conversations", json={"title": "On Ahab"}).json()["id"]
+        if path.startswith("/api/v1/conversations"):
+            return str(home)
+        words = http.post(f"/conversations/{home}/messages", json={"role": "user", "content": "Hi"})
+        return str(words.json()["id"])
 
 
 def _reads(case: Any) -> bool:

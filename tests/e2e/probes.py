@@ -94,6 +94,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "policy": "client-wins",
         "fields": {"title": "mine"},
     },
+    ("post", "/api/v1/conversations/{key}/messages"): lambda _: {"role": "user", "content": "mine"},
     ("post", "/api/v1/reading-sessions/sync"): lambda _: {
         "device": {"id": "phone"},
         "client_id": "phone",

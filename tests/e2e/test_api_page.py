@@ -14,10 +14,14 @@ PAGE = (ROOT / "docs" / "api.md").read_text()
 READING = ("/api/v1/reading-sessions", "/api/v1/session-events", "/api/v1/readings")
 """docs/reading.md"""
 
+CONVERSATIONS = ("/api/v1/conversations", "/api/v1/messages")
+"""docs/conversations.md"""
+
 _ELSEWHERE = (
     "/api/v1/sessions",  # docs/sessions.md
     "/api/v1/stats",  # docs/statistics.md
     *READING,
+    *CONVERSATIONS,
 )
 """Pages of their own have these, and tests of their own."""
 

@@ -183,3 +183,28 @@ async def test_an_estimate_that_runs_out_within_a_transaction_is_counted(
         first = put("b")
         assert await push(first, put("c"), {**put("d"), "after": [first["mutation_id"]]}) == ["applied"] * 3
         assert await push(put("e")) == ["quota"]
+
+
+def of(resource: str, op: str = "put", key: str | None = None, **data: Any) -> dict[str, Any]:
+    made = {"mutation_id": str(uuid4()), "resource": resource, "key": key or str(uuid4()), "op": op}
+    return {**made, "policy": "client-wins", "data": data}
+
+
+async def test_a_save_leaves_an_event_while_there_is_room_and_is_never_refused_for_want_of_it(
+    server: Database, catalog: Catalog, clock: Clock, sql: psycopg.Connection
+):
+    begun = of("reading_sessions", publication_id="moby")
+    async with door(server, catalog, 4, clock) as push:
+        assert await push(begun) == ["applied"]
+        for tenths in range(1, 6):
+            assert await push(of("reading_sessions", "patch", begun["key"], percentage=tenths / 10)) == ["applied"]
+    assert sql.execute("SELECT count(*) FROM session_events").fetchone() == (3,)
+    assert sql.execute("SELECT percentage FROM reading_sessions").fetchone() == (0.5,)
+
+
+async def test_what_leaves_no_row_of_a_log_takes_the_room_of_one_row(server: Database, catalog: Catalog, clock: Clock):
+    home = of("conversations", title="Ishmael")
+    async with door(server, catalog, 3, clock) as push:
+        assert await push(home) == ["applied"]
+        messages = [of("messages", conversation_id=home["key"], role="user", content="Hi") for _ in range(3)]
+        assert [(await push(message))[0] for message in messages] == ["applied", "applied", "quota"]

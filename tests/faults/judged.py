@@ -110,8 +110,9 @@ def unacknowledged(sql: psycopg.Connection, account: Account) -> list[str]:
     """What was written for an owner and never acknowledged: by the ledger, and by the log as it is.
 
     A session's own row is the server's to write, and so is what follows from a reading session's writes: events,
-    readings, the progress that is finished with a reading, and the word to a session that another goes on from. Offsets
-    in between need not be known: a row that changes twice in one push is acknowledged with its last one.
+    readings, the progress that is finished with a reading, and the word to a session that another goes on from; and a
+    conversation that a message made newer. Offsets in between need not be known: a row that changes twice in one push
+    is acknowledged with its last one.
     """
     written = sql.execute(
         """SELECT "offset" FROM mutations WHERE owner = %(owner)s AND "offset" IS NOT NULL
@@ -121,7 +122,10 @@ def unacknowledged(sql: psycopg.Connection, account: Account) -> list[str]:
             SELECT FROM readings r WHERE r.owner = c.owner AND r.publication_id = c.key AND r.device_id = c.device_id)
           OR resource = 'reading_sessions' AND EXISTS (
             SELECT FROM reading_sessions s
-            WHERE s.owner = c.owner AND s.id::text = c.key AND s.resumed_as IS NOT NULL))""",
+            WHERE s.owner = c.owner AND s.id::text = c.key AND s.resumed_as IS NOT NULL)
+          OR resource = 'conversations' AND EXISTS (
+            SELECT FROM conversations t
+            WHERE t.owner = c.owner AND t.id::text = c.key AND t.title_offset IS NOT NULL))""",
         {"owner": account.owner},
     ).fetchall()
     missing = sorted({offset for (offset,) in written} - account.offsets)

@@ -32,13 +32,26 @@ def _reading_session(mark: str) -> dict[str, Any]:
     }
 
 
+def _conversation(mark: str) -> dict[str, Any]:
+    return {"title": mark}
+
+
+def _message(mark: str) -> dict[str, Any]:
+    return {"conversation_id": key_of("conversations", CONVERSATION), "role": "user", "content": f"{mark}\nand more"}
+
+
 def key_of(resource: str, name: str) -> str:
     """A key that a row of this resource can have, the same for the same name."""
     return str(uuid5(NAMESPACE_URL, name)) if resources.catalog()[resource].has_uuids else name
 
 
+CONVERSATION = "moby-dick"
+"""The name of the one conversation that sample messages belong to."""
+
 SAMPLES: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "progress": _progress,
     "reading_sessions": _reading_session,
+    "conversations": _conversation,
+    "messages": _message,
 }
 """One for each resource that clients write; a test sees that none is missing."""

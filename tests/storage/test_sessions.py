@@ -25,6 +25,11 @@ INSERTS = {
     " session) VALUES (%(o)s, gen_random_uuid(), 'moby', now(), now(), 0, '{}')",
     "reading_times": "INSERT INTO reading_times (owner, session_id, quarter, publication_id, active, pages, span)"
     " VALUES (%(o)s, gen_random_uuid(), now(), 'moby', '{}', '{}', '{}')",
+    "conversations": "INSERT INTO conversations (owner, id, title) VALUES (%(o)s, gen_random_uuid(), 'On Ahab')",
+    "messages": "WITH c AS (INSERT INTO conversations (owner, id, title)"
+    " VALUES (%(o)s, gen_random_uuid(), 'On Ahab') RETURNING id)"
+    " INSERT INTO messages (owner, id, conversation_id, role, content)"
+    " SELECT %(o)s, gen_random_uuid(), id, 'user', 'Hi' FROM c",
     "channels": "INSERT INTO channels (owner) VALUES (%(o)s)",
     "mutations": "INSERT INTO mutations (owner, client_id, mutation_id, ack)"
     " VALUES (%(o)s, 'c', gen_random_uuid(), '{}')",
