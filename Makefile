@@ -22,7 +22,7 @@ serve: $(READY) ## Run the server with its own PostgreSQL (flags: make serve ARG
 	@$(BIN)/syncserver serve $(ARGS)
 
 test: $(READY) ## Run all tests, three at a time
-	$(BIN)/python -m pytest -n 3 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --maxschedchunk 1 $(ARGS)
 
 check: $(READY) ## Style, types, layers, docs
 	$(BIN)/ruff format --check .

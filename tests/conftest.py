@@ -1,27 +1,23 @@
 """A real PostgreSQL for the whole run, a database of its own for each test, and servers on real sockets."""
 
-import asyncio
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from syncserver import resources
-from syncserver.app import server as app_server
-from syncserver.app import wiring
-from syncserver.app.settings import Settings
-from syncserver.storage import embedded, schema
+from syncserver.storage import embedded
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
-from tests import databases, logs
-from tests.harness import SECRET, Live, Program, Serving, Urls
+from tests import databases, logs, prototype
+from tests.harness import Live, Program, Serving, Urls
+from tests.served import served
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it get names of their own
 _ENOUGH_BYTES = 4 << 30
@@ -37,6 +33,11 @@ def _in_memory() -> bool:
 
 if _in_memory():  # a killed process loses nothing there either; what only a power cut would lose, no test can see
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first: given out one by one, they end before the many short ones do."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +66,8 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def program(folder: Path) -> Iterator[Program]:
-    """`syncserver serve` as a process of its own, not started yet; ended with the test."""
+    """`syncserver serve` as a process of its own, not started yet, as if it had been before; ended with the test."""
+    prototype.lay(folder)
     found = Program(folder)
     yield found
     found.end()
@@ -76,13 +78,12 @@ def postgres() -> Iterator[embedded.EmbeddedPostgres]:
     """The PostgreSQL that comes along (or the one in SYNCSERVER_TEST_POSTGRES_BIN), with a migrated template."""
     folder = Path(tempfile.mkdtemp(prefix="syncserver-tests-"))
     folder.chmod(0o755)  # as root, the database runs as another user
-    named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
-    server = embedded.EmbeddedPostgres(folder, binaries=embedded.find_binaries(Path(named) if named else None))
+    prototype.lay(folder)
+    server = embedded.EmbeddedPostgres(folder, binaries=prototype.binaries())
     server.start()
     try:
-        with psycopg.connect(server.owner_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template_migrated")
-        schema.upgrade(databases.named(server.owner_url, "template_migrated"))
+        with psycopg.connect(server.owner_url.replace("///syncserver", "///postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template_migrated TEMPLATE syncserver STRATEGY file_copy")
         yield server
     finally:
         server.stop()
@@ -146,26 +147,7 @@ async def server(database: Urls) -> AsyncIterator[Database]:
 @pytest.fixture
 def serving(database: Urls) -> Serving:
     """Runs a server over the database for as long as it is entered; settings may be changed by name."""
-
-    @asynccontextmanager
-    async def run(**changed: object) -> AsyncIterator[Live]:
-        settings = replace(Settings(port=0, sweep_s=0.5, drain_s=1.0), **changed)  # type: ignore[arg-type]
-        parts = wiring.Parts(settings, database.server, SECRET)
-        started = asyncio.Event()
-        with app_server.bound(settings.host, settings.port) as listening:
-            server = app_server.Server(wiring.application(parts), settings, started=started.set)
-            task = asyncio.create_task(server._serve([listening]))
-            waiting = asyncio.create_task(started.wait())
-            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            port = listening.getsockname()[1]
-            try:
-                yield Live(parts, f"http://{settings.host}:{port}", port)
-            finally:
-                server.should_exit = True
-                await task
-
-    return run
+    return partial(served, database)
 
 
 @pytest.fixture

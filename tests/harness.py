@@ -1,24 +1,27 @@
 """What tests share that is not a fixture: a test's database, its server, its tokens."""
 
+import io
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import psycopg
 
 from syncserver.app import wiring
 from syncserver.engine import tokens
-from tests import logs
+from tests import forge, logs
 
 SECRET = b"a secret for tests, long enough for any algorithm there is"
+_PATIENCE_S = 60
 
 
 UNLIMITED: dict[str, int] = dict.fromkeys(
@@ -76,7 +79,8 @@ class Program:
 
     folder: Path
     port: int = 0
-    process: subprocess.Popen[str] | None = None
+    process: forge.Forged | subprocess.Popen[str] | None = None
+    _said: IO[str] = field(default_factory=io.StringIO)
 
     @property
     def url(self) -> str:
@@ -85,15 +89,13 @@ class Program:
     def start(self, *flags: str) -> None:
         """Start it and wait until it says that it is ready; on the same port as before."""
         folder, port = str(self.folder), str(self.port)
-        with logs.file() or nullcontext() as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "syncserver", "serve", "--data-dir", folder, "--port", port, *flags],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**environment(), "SYNCSERVER_LOG_LEVEL": "debug"},
-            )
-        said = self.process.stdout.readline() if self.process.stdout else ""
+        heard, out = os.pipe()
+        with Path(os.devnull).open() as nothing, logs.file() or os.fdopen(os.dup(2), "wb") as log, os.fdopen(out):
+            arguments = ("serve", "--data-dir", folder, "--port", port, *flags)
+            variables = {**environment(), "SYNCSERVER_LOG_LEVEL": "debug"}
+            self.process = forge.start("syncserver", arguments, variables, (nothing.fileno(), out, log.fileno()))
+        self._said = os.fdopen(heard)
+        said = self._said.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
         if not found:
             raise RuntimeError(f"the server did not start: {said!r}")
@@ -110,8 +112,7 @@ class Program:
         finally:
             process.kill()
             process.wait()
-            if process.stdout:
-                process.stdout.close()
+            self._said.close()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command of the command line on the same data folder."""
@@ -135,14 +136,16 @@ def free_port() -> int:
 
 def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command of the command line, run to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "syncserver", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**environment(), **variables},
-    )
+    with Path(os.devnull).open() as nothing, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        streams = nothing.fileno(), out.fileno(), err.fileno()
+        process = forge.start("syncserver", arguments, {**environment(), **variables}, streams)
+        try:
+            status = process.wait(_PATIENCE_S)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
 
 
 def environment() -> dict[str, str]:

@@ -78,7 +78,7 @@ async def test_a_reader_that_is_slow_but_steady_gets_everything(
         found = b""
         async with asyncio.timeout(100):
             while f'"offset":{rows},'.encode() not in found[-70_000:]:
-                more = await slow.read(16_384)
+                more = await slow.read(32_768)
                 assert more, "it was cut"
                 found += more
                 await asyncio.sleep(0.1)  # how slow it is

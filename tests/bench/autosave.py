@@ -42,13 +42,16 @@ class TimedProgram(Program):
     def start(self, *flags: str) -> None:
         """As Program's."""
         command = [sys.executable, str(_TIMED), str(self.folder / "taken"), "serve"]
-        self.process = subprocess.Popen(
+        self.process = process = subprocess.Popen(
             [*command, "--data-dir", str(self.folder), "--port", "0", *flags],
             stdout=subprocess.PIPE,
             text=True,
             env=environment(),
         )
-        while self.process.stdout and (said := self.process.stdout.readline()):
+        if process.stdout is None:
+            raise RuntimeError("no standard output")
+        self._said = process.stdout
+        while said := self._said.readline():
             if "http://127.0.0.1:" in said:
                 self.port = int(said.rsplit(":", 1)[1].split("/")[0].split()[0])
                 return

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,15 @@ class Place:
 class Launched:
     """The process of a server on a data folder, which may be started more than once, on one port.
 
-    `watched`: it counts itself, into the file `samples`.
+    `watched`: it counts itself, into the file `samples`. `variables` are of its environment.
     """
 
-    def __init__(self, folder: Path, log: int, *, watched: bool) -> None:
+    def __init__(self, folder: Path, log: int, variables: Mapping[str, str], *, watched: bool) -> None:
         self.folder = folder
         self.samples = folder / "samples"
         self._log = log
         self._watched = watched
+        self._variables = variables
         self._process: asyncio.subprocess.Process | None = None
         self.place: Place
 
@@ -65,7 +66,7 @@ class Launched:
             *(sys.executable, *program, "serve", "--port", str(port), "--data-dir", str(self.folder)),
             stdout=asyncio.subprocess.PIPE,
             stderr=self._log,
-            env=ours,
+            env={**ours, **self._variables},
             start_new_session=True,  # Ctrl-C is for the simulation, which ends the server when it has its account
         )
         url = await self._ready(self._process)
@@ -119,12 +120,12 @@ def _folder() -> Path:
 
 
 @asynccontextmanager
-async def running(*, watched: bool = False) -> AsyncIterator[Launched]:
+async def running(*, watched: bool = False, **variables: str) -> AsyncIterator[Launched]:
     """Start a server, and stop it as Ctrl-C would; Failed if either does not work."""
     folder = _folder()
     try:
         with (folder / "log").open("w+") as log:
-            server = Launched(folder, log.fileno(), watched=watched)
+            server = Launched(folder, log.fileno(), variables, watched=watched)
             try:
                 await server.start()
                 yield server

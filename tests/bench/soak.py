@@ -21,6 +21,7 @@ from tests.bench.living import LiveReader
 from tests.bench.sql import Sql
 from tests.bench.verdict import Figures, Sample, figures_table, judge
 from tests.bench.watch import REST_SAMPLES, Watch
+from tests.bench.watched import PING_S
 
 GONE_S = 60.0  # a device that vanished is noticed within 30 s, one that takes nothing too
 FIRST_FEW = 10
@@ -98,9 +99,12 @@ class Soak:
 
 
 @asynccontextmanager
-async def soaked(seed: int, seconds: float, *, restarts: bool = False) -> AsyncIterator[Soak]:
-    """A server of its own under watch."""
-    async with running(watched=True) as server:
+async def soaked(
+    seed: int, seconds: float, *, restarts: bool = False, noticed_s: float | None = None
+) -> AsyncIterator[Soak]:
+    """A server of its own under watch. `noticed_s`: after so long it notices who vanished, if not as it ships."""
+    quick = {PING_S: str(noticed_s / 2.5), "SYNCSERVER_SLOW_READER_S": str(noticed_s)} if noticed_s else {}
+    async with running(watched=True, **quick) as server:
         soak = Soak(server, seed, seconds, restarts=restarts)
         async with soak.watched():
             yield soak

@@ -7,6 +7,7 @@ from random import Random
 from statistics import mean, median
 from typing import Any
 
+import pytest
 from syncserver_client import Ack, Change, Row
 
 from syncserver.core import clock
@@ -319,6 +320,7 @@ def test_in_a_soak_the_server_may_say_that_something_is_away_but_never_ask_for_a
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_short_run_against_a_real_server_is_clean():
     async with launched() as place:
         outcome = await Simulation(Plan(readers=12, seconds=4, seed=5, speed=600), place).run()

@@ -7,12 +7,13 @@ from tests.bench.simulation import Plan, Simulation
 from tests.bench.soak import soaked
 from tests.bench.verdict import MEASURES
 
-SEED, SECONDS = 5, 12.0
+SEED, SECONDS, NOTICED_S = 5, 12.0, 7.5
 
 
-@pytest.mark.timeout(240)  # it waits for devices that vanished, which the server notices within 30 s
+@pytest.mark.long
+@pytest.mark.timeout(240)
 async def test_after_a_short_soak_the_account_is_exact_and_the_server_is_back_at_rest():
-    async with soaked(SEED, SECONDS) as soak:
+    async with soaked(SEED, SECONDS, noticed_s=NOTICED_S) as soak:
         outcome = await Simulation(Plan(readers=8, seconds=SECONDS, seed=SEED, speed=600), soak.place, soak).run()
         verdict = await soak.verdict()
 

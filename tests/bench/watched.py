@@ -1,6 +1,7 @@
 """`syncserver serve` as it is, in a process that counts itself: a line of JSON a second into the file named first.
 
-The hook is here and not in the server: its class is exchanged for one whose start begins the counting.
+The hook is here and not in the server: its class is exchanged for one whose start begins the counting. Where
+WATCHED_PING_S is set, it pings every so many seconds, and waits half as long again for the answer.
 """
 
 import asyncio
@@ -18,11 +19,14 @@ if not __package__:  # run as a program: `tests` and `syncserver` are found from
 from syncserver.app import cli, server
 
 EVERY_S = 1.0
+PING_S = "WATCHED_PING_S"
 
 
 def main(path: str, *arguments: str) -> None:
     """Run the command line with these arguments; what is counted is appended to the file at `path`."""
     with Path(path).open("a") as out:
+        if ping_s := float(os.environ.get(PING_S, "0")):
+            server._PING_S, server._PONG_S = ping_s, 1.5 * ping_s
         server.Server = counting(out)  # type: ignore[misc] # exchanged for this process, before anything uses it
         cli.main(arguments)
 

@@ -24,6 +24,7 @@ def programs(folder: Path, database: Urls) -> Iterator[list[Program]]:
             program.end(signal.SIGKILL)
 
 
+@pytest.mark.long
 async def test_the_devices_of_a_killed_server_are_gone_for_those_of_another(
     programs: list[Program], sql: psycopg.Connection
 ):

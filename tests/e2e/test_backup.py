@@ -23,6 +23,7 @@ def keys(answer: httpx.Response) -> list[str]:
     return [row["key"] for row in answer.json()["rows"]]
 
 
+@pytest.mark.long
 def test_what_was_written_after_the_backup_is_gone_and_a_device_is_told_to_fetch_again(program, tmp_path: Path, read):
     file = tmp_path / "backup"
     program.start()
@@ -44,6 +45,7 @@ def test_what_was_written_after_the_backup_is_gone_and_a_device_is_told_to_fetch
     assert "Nothing is wrong" in program.run("doctor", "--user", "ada").stdout
 
 
+@pytest.mark.long
 def test_it_goes_into_a_new_folder_too(program: Program, folder: Path, tmp_path: Path):
     file, there = tmp_path / "backup", Program(folder / "other")
     program.start()

@@ -180,6 +180,7 @@ async def _run_writer(live: Live, store: Path, first: int, kill_after: float | N
     return said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_killed_at_any_point_each_accepted_write_is_applied_once_and_in_order(
     live: Live, store: Path, database: Urls

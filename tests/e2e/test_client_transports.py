@@ -74,7 +74,7 @@ async def test_it_goes_down_the_whole_ladder_and_up_again(live: Live, gate: Gate
     closed = getattr(gate, how)
     closed |= {"socket", "stream", "long-poll"}
     async with (
-        connect(gate.url, retry_socket_s=0.3, hello_timeout_s=1.0) as phone,
+        connect(gate.url, retry_socket_s=0.3, hello_timeout_s=0.5) as phone,
         connect(live.url, "tablet") as tablet,
     ):
         await tablet.ready()

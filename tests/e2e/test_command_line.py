@@ -4,8 +4,11 @@ import asyncio
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,7 +28,10 @@ def login(database: Urls, *statements: str) -> str:
 
 
 def test_help_names_every_command():
-    said = run("--help").stdout
+    """As a shell runs it: a process that has imported nothing before."""
+    said = subprocess.run(
+        [sys.executable, "-m", "syncserver", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     names = (
         "serve",
         "migrate",
@@ -52,8 +58,8 @@ def test_help_of_serve_names_every_setting_with_its_variable():
             assert f"SYNCSERVER_{f.name.upper()}" in said
 
 
-def test_the_database_that_comes_along_is_ready_to_serve(program: Program):
-    said = program.run("check")
+def test_the_database_that_comes_along_is_ready_to_serve(folder: Path):
+    said = Program(folder).run("check")
     assert said.stdout.splitlines()[-1] == "Ready to serve.", said
     assert said.returncode == 0
 

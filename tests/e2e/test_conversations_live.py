@@ -197,6 +197,7 @@ async def grow(writer: Socket, home: str, message: str, contents: list[str]) -> 
     return (last - first).total_seconds()
 
 
+@pytest.mark.long
 async def test_an_answer_grows_twenty_times_a_second_and_floods_nobody(live: Live, sql: psycopg.Connection):
     home, message = uuid7(), uuid7()
     contents = [_LETTER * (13_000 + 50 * number) for number in range(61)]

@@ -81,6 +81,7 @@ async def half_asked(program: Program, stack: AsyncExitStack) -> Peer:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_everybody_is_told_and_the_end_comes_whatever_they_do(program: Program, number: signal.Signals):
     await in_thread(program.start)
@@ -133,6 +134,7 @@ async def _write_on(client: Client, restarted: asyncio.Event) -> list[str]:
     return acknowledged
 
 
+@pytest.mark.long
 async def test_a_restart_under_load_loses_nothing(program: Program):
     await in_thread(program.start)
     token = await in_thread(program.token, "ada")

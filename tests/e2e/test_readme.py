@@ -97,6 +97,7 @@ def terminal(folder: Path) -> Iterator[Callable[[str], Terminal]]:
         each.interrupt()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(not shutil.which("curl"), reason="the page uses curl")
 @pytest.mark.skipif(not (ROOT / ".venv" / "bin" / "activate").exists(), reason="the page uses the environment of make")

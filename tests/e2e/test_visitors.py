@@ -192,6 +192,7 @@ async def test_the_sockets_of_a_claimed_session_are_closed_and_its_reader_hears(
 # -- many at once ------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_five_hundred_at_once_get_sessions_of_their_own(
     live: Live, anybody: httpx.AsyncClient, sql: psycopg.Connection
 ):

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,13 +19,12 @@ from typing import IO, Any
 
 import psycopg
 
-from syncserver.storage import embedded, schema
-from tests import logs
+from syncserver.storage import embedded
+from tests import forge, logs, prototype
 from tests.faults.kills import Kill
 from tests.harness import Urls, environment
 
 _PATIENCE_S = 30
-_ZYGOTE = Path(__file__).with_name("zygote.py")
 
 
 class Postgres:
@@ -34,16 +32,14 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        named = os.environ.get("SYNCSERVER_TEST_POSTGRES_BIN")
-        self._embedded = embedded.EmbeddedPostgres(
-            folder, binaries=embedded.find_binaries(Path(named) if named else None)
-        )
+        self._embedded = embedded.EmbeddedPostgres(folder, binaries=prototype.binaries())
         self.urls = Urls(self._embedded.owner_url, self._embedded.server_url)
 
     def start(self) -> None:
-        """Start and migrate it; raises EmbeddedError."""
+        """Start it, the first time with an empty database; raises EmbeddedError."""
+        if not (self._folder / "postgresql").exists():
+            prototype.lay(self._folder)
         self._embedded.start()
-        schema.upgrade(self.urls.owner)
         with psycopg.connect(self.urls.owner, autocommit=True) as sql:
             sql.execute(
                 "ALTER SYSTEM SET fsync = off"
@@ -88,10 +84,8 @@ def postgres() -> Iterator[Postgres]:
 class Server:
     """`syncserver serve` over a database, to be started and killed many times on one port."""
 
-    def __init__(
-        self, zygote: asyncio.subprocess.Process, url: str, port: int, settings: dict[str, Any], log: IO[bytes]
-    ) -> None:
-        self._zygote = zygote
+    def __init__(self, orders: int, url: str, port: int, settings: dict[str, Any], log: IO[bytes]) -> None:
+        self._orders = orders
         self._log = log
         self._url = url
         self._settings = settings
@@ -137,15 +131,11 @@ class Server:
         return self._log.read().decode()
 
     def _order(self, **order: object) -> None:
-        if self._zygote.stdin is None:
-            raise RuntimeError("no pipe to the zygote")
-        self._zygote.stdin.write(json.dumps(order).encode() + b"\n")
+        os.write(self._orders, json.dumps(order).encode() + b"\n")
 
-    async def hear(self) -> None:
+    async def hear(self, news: asyncio.StreamReader) -> None:
         """Take the zygote's news until it ends."""
-        if self._zygote.stdout is None:
-            raise RuntimeError("no pipe from the zygote")
-        async for line in self._zygote.stdout:
+        async for line in news:
             if "ready" in json.loads(line):
                 self._ready.set()
             else:
@@ -158,23 +148,32 @@ class Server:
 async def zygote(url: str, **settings: Any) -> AsyncIterator[Server]:
     """A server that is not started yet; whatever runs at the end is killed."""
     with _reserved() as port, _log() as (log, reading):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(_ZYGOTE)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            env=environment(),
-            start_new_session=True,  # Ctrl-C is for the run, which ends it in order
-        )
-        server = Server(process, url, port, settings, reading)
-        hearing = asyncio.create_task(server.hear())
-        try:
-            yield server
-        finally:
-            if process.stdin:
-                process.stdin.close()
-            await hearing
-            await process.wait()
+        ordered, orders = os.pipe()
+        heard, told = os.pipe()
+        process = forge.start("tests.faults.zygote", (), environment(), (ordered, told, log.fileno()))
+        os.close(ordered)
+        os.close(told)
+        server = Server(orders, url, port, settings, reading)
+        async with _read(heard) as news:
+            hearing = asyncio.create_task(server.hear(news))
+            try:
+                yield server
+            finally:
+                os.close(orders)
+                await hearing
+                await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def _read(pipe: int) -> AsyncIterator[asyncio.StreamReader]:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()
 
 
 @contextmanager

@@ -12,12 +12,14 @@ from tests.faults.malformed_frames import Known, messages, valid
 from tests.harness import Urls
 
 
+@pytest.mark.long
 async def test_rubbish_does_nothing_to_a_server(database: Urls):
-    report = await fuzz.run(database, random.randrange(10**6), 3_000)
+    report = await fuzz.run(database, random.randrange(10**6), 1_500)
     assert not report.wrong, "\n".join([report.line(), *report.wrong[:20]])
     assert report.pulses
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mutant", "sentences"),
     [

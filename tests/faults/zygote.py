@@ -11,12 +11,7 @@ import json
 import os
 import selectors
 import signal
-import sys
-from pathlib import Path
 from typing import Any
-
-if not __package__:  # run as a program: `tests` is found from the checkout's root
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from syncserver.app import server as app_server
 from syncserver.app import wiring
