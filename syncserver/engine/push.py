@@ -2,15 +2,14 @@
 
 While one commit is in flight, what arrives waits together and goes in the next. A batch is one transaction: rows,
 ledger, conflicts and answers commit together or not at all. If a statement fails, the batch is replayed one by one,
-so that only the guilty item is rejected.
+so that only the guilty item is rejected. An owner whose lock somebody holds is left out of it, and waits `aside`.
 """
 
 import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +17,13 @@ from sqlalchemy.exc import DBAPIError
 
 from syncserver.core.errors import Invalid, SyncError, Unauthorised, Unavailable
 from syncserver.engine import batch, dependencies
+from syncserver.engine.aside import AWAY, BUSY, Aside, Waiting
 from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
 from syncserver.engine.dependencies import Known
 from syncserver.engine.effects import Books
 from syncserver.engine.quota import Quota
 from syncserver.storage import conflicts, mutations, temporary
-from syncserver.storage.database import UNIQUE, Contention, Database, RefusedError
+from syncserver.storage.database import LOCKED, UNIQUE, Contention, Database, RefusedError, Turns
 from syncserver.storage.mutations import Name
 from syncserver.storage.resource import Catalog
 
@@ -31,17 +31,10 @@ log = logging.getLogger(__name__)
 BATCH = 200
 _TRIES = 8
 _PAUSE_S = 0.02
-_AWAY = Unavailable("The database does not answer; nothing was changed, send it again.")
-
+_WAITERS = 2
 
 Client = tuple[str, str]
 """Owner and client id: whose mutations keep their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    item: Item | Refused
-    answer: asyncio.Future[Ack]
 
 
 class Push:
@@ -49,6 +42,7 @@ class Push:
 
     `allow(owner, number)`: raises where so many mutations more are too many for now. `quota`: how many rows one may
     have. `changed(owner)` is called before an answer is given to a mutation that may have changed the owner's rows.
+    `busy_s`: how long an owner's mutations wait for another write of it; `most_aside`: so many, about, have room then.
     """
 
     def __init__(
@@ -61,6 +55,8 @@ class Push:
         allow: Callable[[str, int], None] = lambda _owner, _number: None,
         quota: Quota | None = None,
         changed: Callable[[str], None] = lambda _owner: None,
+        busy_s: float = 30,
+        most_aside: int = 1_000,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -69,8 +65,17 @@ class Push:
         self._allow = allow
         self._quota = quota or Quota()
         self._changed = changed
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._aside = Aside(
+            self._commit,
+            self._answer,
+            self._line_up,
+            batch=batch,
+            busy_s=busy_s,
+            waiters=min(_WAITERS, database.connections // 3),  # the others are for whoever waits for nobody
+            most=most_aside,
+        )
 
     async def push(self, sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> list[Ack]:
         """One answer for each proposed mutation, in order, after what they changed is committed.
@@ -79,7 +84,8 @@ class Push:
         Raises RateLimited where these are too many for this owner just now; then none of them was looked at.
         """
         self._allow(sender.owner, len(proposed))
-        answers = [self._enqueue(sender, raw) for raw in proposed]
+        full = self._aside.full(sender.owner)
+        answers = [self._enqueue(sender, raw, full=full) for raw in proposed]
         return [answer if isinstance(answer, dict) else await answer for answer in answers]
 
     async def restored(self, owner: str, conflict_id: str) -> None:
@@ -87,7 +93,7 @@ class Push:
         async with self._database.transaction([owner]) as connection:
             await conflicts.restored(connection, owner, conflict_id)
 
-    def _enqueue(self, sender: Sender, raw: Mapping[str, Any]) -> Ack | asyncio.Future[Ack]:
+    def _enqueue(self, sender: Sender, raw: Mapping[str, Any], *, full: bool) -> Ack | asyncio.Future[Ack]:
         item: Item | Refused | None
         try:
             item = read(sender, raw, self._catalog, self._now())
@@ -95,108 +101,168 @@ class Push:
             item = refused(sender, raw, error)
             if item is None:
                 return rejected(raw.get("mutation_id"), error)
-        waiting = _Waiting(item, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._arrived.set()
+        if full:
+            return deferred(item, BUSY)
+        waiting = Waiting(item, asyncio.get_running_loop().create_future())
+        if not self._aside.joined(waiting):
+            self._line_up([waiting])
         return waiting.answer
 
+    def _line_up(self, waiting: Iterable[Waiting]) -> None:
+        self._queue.extend(waiting)
+        self._arrived.set()
+
     async def run(self) -> None:
-        """Commit what queued while the last commit was in flight, until cancelled."""
-        while True:
-            if not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
-            items = [waiting.item for waiting in taken]
-            try:
-                answers = await self._commit(items)
-            except BaseException:
-                self._answer(taken, [deferred(item, _AWAY) for item in items])
-                raise
+        """Commit what queued while the last commit was in flight, until cancelled: then all that waits is deferred."""
+        try:
+            while True:
+                await self._next()
+        except asyncio.CancelledError:
+            await self._aside.end()
+            left = self._taken(len(self._queue))
+            self._answer(left, _all_deferred(left))
+            raise
+
+    async def _next(self) -> None:
+        if not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken = self._taken(self._batch)
+        answers: Sequence[Ack | None] = _all_deferred(taken)
+        try:
+            answers = await self._commit([waiting.item for waiting in taken])
+        finally:
             self._answer(taken, answers)
 
-    def _answer(self, taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
-        """Answer these; what a client sent behind one that was deferred is deferred too: it must not overtake that."""
-        for owner in {waiting.item.sender.owner for waiting in taken}:
-            self._changed(owner)  # also where nobody knows whether it was committed
-        _tell(taken, answers)
-        held_up = _held_up(answers, [waiting.item for waiting in taken])
-        behind = [waiting for waiting in self._queue if _client(waiting.item) in held_up]
-        if behind:
-            self._queue = deque(waiting for waiting in self._queue if _client(waiting.item) not in held_up)
-            _tell(behind, [deferred(waiting.item, _AWAY) for waiting in behind])
+    def _taken(self, most: int) -> list[Waiting]:
+        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
-    async def _commit(self, items: Sequence[Item | Refused]) -> list[Ack]:
-        """The answers to a batch, whatever happens."""
+    def _answer(self, taken: Sequence[Waiting], answers: Sequence[Ack | None]) -> None:
+        """Answer these; those without an answer are of busy owners, and go aside with all that queued behind them.
+
+        What a client sent behind one that was deferred is deferred too: it must not overtake that.
+        """
+        told = [(waiting, ack) for waiting, ack in zip(taken, answers, strict=True) if ack is not None]
+        for owner in {waiting.item.sender.owner for waiting, _ in told}:
+            self._changed(owner)  # also where nobody knows whether it was committed
+            self._aside.free(owner)
+        _tell(told)
+        held_up = {_client(waiting.item) for waiting, ack in told if _away(ack)}
+        if held_up:
+            behind = self._without(lambda waiting: _client(waiting.item) in held_up)
+            _tell(zip(behind, _all_deferred(behind), strict=True))
+        busy = [waiting for waiting, ack in zip(taken, answers, strict=True) if ack is None]
+        if busy:
+            self._put_aside(busy)
+
+    def _put_aside(self, first: Sequence[Waiting]) -> None:
+        lanes: dict[str, list[Waiting]] = {waiting.item.sender.owner: [] for waiting in first}
+        for waiting in (*first, *self._without(lambda waiting: waiting.item.sender.owner in lanes)):
+            lanes[waiting.item.sender.owner].append(waiting)
+        self._aside.put(lanes)
+
+    def _without(self, gone: Callable[[Waiting], bool]) -> list[Waiting]:
+        """The queue goes on without some; which."""
+        out = [waiting for waiting in self._queue if gone(waiting)]
+        self._queue = deque(waiting for waiting in self._queue if not gone(waiting))
+        return out
+
+    async def _commit(self, items: Sequence[Item | Refused], wait_s: float = 0) -> list[Ack | None]:
+        """The answers to a batch, whatever happens; none for those whose owner is busy for longer than `wait_s`."""
         try:
-            return await self._tried(items)
+            return await self._tried(items, wait_s)
         except Unavailable:
-            return [deferred(item, _AWAY) for item in items]
+            return [deferred(item, AWAY) for item in items]
         except RefusedError as refusal:
-            return await self._one_by_one(items, refusal)
+            return await self._one_by_one(items, wait_s, refusal)
         except Unauthorised as error:  # a session that ended just now: its client keeps what it has, to sign in with
-            return await self._each(items) if len(items) > 1 else [deferred(items[0], error)]
+            return await self._each(items, wait_s) if len(items) > 1 else [deferred(items[0], error)]
         except DBAPIError:
             log.exception("the database has a fault; nothing was changed")
-            return [deferred(item, _AWAY) for item in items]
+            return [deferred(item, AWAY) for item in items]
 
-    async def _one_by_one(self, items: Sequence[Item | Refused], refusal: RefusedError) -> list[Ack]:
+    async def _one_by_one(
+        self, items: Sequence[Item | Refused], wait_s: float, refusal: RefusedError
+    ) -> list[Ack | None]:
         """The answers where the database refused something: the guilty one is rejected, and its ledger says so."""
         if len(items) > 1:
-            return await self._each(items)
+            return await self._each(items, wait_s)
         [item] = items
         log.warning("the database refused a mutation (SQLSTATE %s)", refusal)
         if isinstance(item, Refused):
-            return [deferred(item, _AWAY)]  # not even its rejection can be kept
+            return [deferred(item, AWAY)]  # not even its rejection can be kept
         error = Invalid("The database refused these values.")
-        return await self._commit([Refused(item.sender, item.mutation.mutation_id, error, dependencies.makes(item))])
+        guilty = Refused(item.sender, item.mutation.mutation_id, error, dependencies.makes(item))
+        return await self._commit([guilty], wait_s)
 
-    async def _each(self, items: Sequence[Item | Refused]) -> list[Ack]:
+    async def _each(self, items: Sequence[Item | Refused], wait_s: float) -> list[Ack | None]:
         """The answers to a batch, one commit each."""
-        acks: list[Ack] = []
+        acks: list[Ack | None] = []
+        held_up: set[Client] = set()
+        busy: set[str] = set()
         for item in items:
-            behind = _client(item) in _held_up(acks, items)
-            acks.append(deferred(item, _AWAY) if behind else (await self._commit([item]))[0])
+            ack: Ack | None = deferred(item, AWAY)
+            if item.sender.owner in busy:
+                ack = None
+            elif _client(item) not in held_up:
+                [ack] = await self._commit([item], wait_s)
+            if ack is None:
+                busy.add(item.sender.owner)
+            elif _away(ack):
+                held_up.add(_client(item))
+            acks.append(ack)
         return acks
 
-    async def _tried(self, items: Sequence[Item | Refused]) -> list[Ack]:
+    async def _tried(self, items: Sequence[Item | Refused], wait_s: float) -> list[Ack | None]:
         contention = None
         for attempt in range(_TRIES):
             try:
-                return await self._transact(items)
+                return await self._transact(items, wait_s)
             except Contention as found:
                 contention = found
+                if wait_s and found.sqlstate == LOCKED:
+                    return [None] * len(items)
                 await asyncio.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - a pause, not a secret
         if contention is not None and contention.sqlstate == UNIQUE:
             raise RefusedError(UNIQUE)  # not a race for the same row, then, but a constraint
         raise Unavailable("Other writers were in the way for too long.")
 
-    async def _transact(self, items: Sequence[Item | Refused]) -> list[Ack]:
+    async def _transact(self, items: Sequence[Item | Refused], wait_s: float) -> list[Ack | None]:
         """One transaction over a batch; the order of locks is queue, rows by key, channels by owner."""
         tally = self._quota.begin()
-        async with self._database.transaction({item.sender.owner for item in items}, queue=True) as connection:
-            known = await Known.read(connection, items)
+        turns = Turns(item.sender.owner for item in items)
+        turns.wait_s = wait_s
+        async with self._database.transaction(turns, queue=True) as connection:
+            free = [item for item in items if item.sender.owner not in turns.busy]
+            if not free:
+                return [None] * len(items)
+            known = await Known.read(connection, free)
             before = frozenset(known.answers)
-            answers = await batch.judge(connection, _fresh(items, before), known, Books(self._catalog, tally))
+            answers = await batch.judge(connection, _fresh(free, before), known, Books(self._catalog, tally))
             if answers:
                 await mutations.record(connection, answers)
             if known.became:
                 await temporary.keep(connection, list(known.became.values()))
         tally.committed()
-        return _in_order(items, before, known.answers)
+        acks = iter(_in_order(free, before, known.answers))
+        return [None if item.sender.owner in turns.busy else next(acks) for item in items]
 
 
 def _client(item: Item | Refused) -> Client:
     return (item.sender.owner, item.sender.client_id)
 
 
-def _held_up(acks: Sequence[Ack], items: Sequence[Item | Refused]) -> set[Client]:
-    """The clients of which something was deferred over an outage."""
-    return {_client(item) for ack, item in zip(acks, items, strict=False) if ack.get("code") == Unavailable.code}
+def _away(ack: Ack) -> bool:
+    """Whether it was deferred for something that is no fault of its own."""
+    return ack.get("code") == Unavailable.code
 
 
-def _tell(taken: Sequence[_Waiting], answers: Sequence[Ack]) -> None:
-    for waiting, answer in zip(taken, answers, strict=True):
+def _all_deferred(waiting: Sequence[Waiting]) -> list[Ack]:
+    return [deferred(one.item, AWAY) for one in waiting]
+
+
+def _tell(answered: Iterable[tuple[Waiting, Ack]]) -> None:
+    for waiting, answer in answered:
         if not waiting.answer.done():  # whoever asked may be gone
             waiting.answer.set_result(answer)
 

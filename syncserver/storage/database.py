@@ -17,7 +17,8 @@ from syncserver.core.errors import Unauthorised, Unavailable
 SERIALIZATION = "40001"
 _ENDED = "SE404"
 UNIQUE = "23505"
-_RETRY = (SERIALIZATION, "40P01", "55P03", UNIQUE)
+LOCKED = "55P03"
+_RETRY = (SERIALIZATION, "40P01", LOCKED, UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
 
 _NOT_NOW = ("25006", "0A000")
@@ -30,10 +31,21 @@ _BEGIN = sa.text("""
     SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
            set_config('syncserver.stamped', 'on', true)
 """)
-_QUEUE = sa.text("""
-    SELECT pg_advisory_xact_lock(hashtextextended(owner, 0))
-    FROM (SELECT DISTINCT owner FROM unnest(CAST(:owners AS text[])) AS o (owner) ORDER BY owner) AS o
-""")
+_IN_ORDER = "(SELECT DISTINCT owner FROM unnest(CAST(:owners AS text[])) AS o (owner) ORDER BY owner) AS o"
+_QUEUE = sa.text(f"SELECT pg_advisory_xact_lock(hashtextextended(owner, 0)) FROM {_IN_ORDER}")
+_ASK = sa.text(f"SELECT owner FROM {_IN_ORDER} WHERE NOT pg_try_advisory_xact_lock(hashtextextended(owner, 0))")
+_PATIENCE = sa.text("SELECT set_config('lock_timeout', :wait, true)")
+
+
+class Turns(frozenset[str]):
+    """Owners for a queued transaction that is not to stand still for one of them.
+
+    Where `wait_s` is 0 it begins at once, and `busy` are then those for whom another writer is in the way: it must not
+    write their rows. Else it waits for each of them, and for any other lock, that long at most.
+    """
+
+    wait_s: float = 0
+    busy: frozenset[str] = frozenset()
 
 
 class Contention(Exception):
@@ -69,6 +81,7 @@ class Database:
         statement_timeout_s: float = 30,
         lock_timeout_s: float = 5,
     ) -> None:
+        self.connections = connections
         options = (
             f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={int(statement_timeout_s * 1000)}"
             f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
@@ -97,18 +110,29 @@ class Database:
         """One transaction over the rows of `owners`; commits at the end, rolls back on any error.
 
         `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
-        writers never meet on the rows. Raises Contention where trying again helps, Unavailable where the database
-        is away, RefusedError for values that it does not take, Unauthorised for a session that has ended.
+        writers never meet on the rows; owners that are Turns say for how long. Raises Contention where trying again
+        helps, Unavailable where the database is away, RefusedError for values that it does not take, Unauthorised for
+        a session that has ended.
         """
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(_BEGIN, {"owners": list(owners)})
                 if queue:
-                    await connection.execute(_QUEUE, {"owners": list(owners)})
+                    await _queued(connection, owners)
                 yield connection
         except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
             _silence(error)
             raise _judged(error) from error
+
+
+async def _queued(connection: AsyncConnection, owners: Collection[str]) -> None:
+    named = {"owners": list(owners)}
+    if isinstance(owners, Turns) and not owners.wait_s:
+        owners.busy = frozenset((await connection.execute(_ASK, named)).scalars())
+        return
+    if isinstance(owners, Turns):
+        await connection.execute(_PATIENCE, {"wait": f"{max(1, round(owners.wait_s * 1000))}ms"})
+    await connection.execute(_QUEUE, named)
 
 
 def _silence(error: Exception) -> None:

@@ -560,12 +560,12 @@ async def test_what_a_client_sent_behind_something_deferred_is_deferred_too(serv
     tried = 0
     real = Push._transact
 
-    async def away_at_first(door: Push, items: Any) -> Any:
+    async def away_at_first(door: Push, items: Any, wait_s: float) -> Any:
         nonlocal tried
         tried += 1
         if tried == 1:
             raise Unavailable("away")
-        return await real(door, items)
+        return await real(door, items, wait_s)
 
     monkeypatch.setattr(Push, "_transact", away_at_first)
     writes = [put(i / 10, at=i - 60) for i in range(6)]
@@ -582,12 +582,12 @@ async def test_one_of_a_refused_batch_that_is_deferred_holds_back_what_its_clien
     real = Push._transact
     alone = 0
 
-    async def away_once(door: Push, items: Any) -> Any:
+    async def away_once(door: Push, items: Any, wait_s: float) -> Any:
         nonlocal alone
         alone += len(items) == 1
         if len(items) == 1 and alone == 2:
             raise Unavailable("away")
-        return await real(door, items)
+        return await real(door, items, wait_s)
 
     monkeypatch.setattr(Push, "_transact", away_once)
     async with running(server, catalog) as door:
