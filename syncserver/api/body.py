@@ -25,10 +25,10 @@ class _Body(Request):
         if not hasattr(self, "_body"):
             most = self.limits.frame_bytes
             read = bytearray()
-            _bounded(_announced(self), most)
+            bounded(announced(self), most)
             async for chunk in self.stream():
                 read += chunk
-                _bounded(len(read), most)
+                bounded(len(read), most)
             self._body = bytes(read)
         return self._body
 
@@ -77,12 +77,13 @@ async def _read(request: _Body) -> None:
         raise BodyTimeout(f"The body did not come within {within_s} s.") from None
 
 
-def _announced(request: Request) -> int:
+def announced(request: Request) -> int:
     """What the request says of its body's length, before anything of it is read; 0 where it does not say."""
     length = request.headers.get("content-length", "0")[:_DIGITS]
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _bounded(length: int, most: int) -> None:
+def bounded(length: int, most: int) -> None:
+    """Raise TooLarge where a body is longer than that."""
     if length > most:
         raise TooLarge(f"The body is larger than {most} bytes.")

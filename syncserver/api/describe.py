@@ -1,5 +1,6 @@
 """What OpenAPI says of a resource's rows and bodies, from its model and its table."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,7 +60,12 @@ DONE: Answers = {204: {"description": "It is done.", "headers": {**PRIVATE, **ST
 
 
 def _model(resource: Resource) -> dict[str, Any]:
-    return _inlined(resource.model.model_json_schema())
+    """The fields of a row; not needed is the one that its key says."""
+    schema = _inlined(resource.model.model_json_schema())
+    if resource.within is not None:
+        schema["required"].remove(resource.within.field)
+        schema["required"] or schema.pop("required")
+    return schema
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
@@ -127,17 +133,68 @@ def body(resource: Resource, *, whole: bool) -> dict[str, Any]:
     return {"requestBody": {"required": True, **_json(schema)}}
 
 
-def pages(resource: Resource) -> dict[str, Any]:
-    """The answer that holds a page of rows which goes on both ways."""
+def pages(resource: Resource, goes: tuple[str, str] = ("newer", "older")) -> dict[str, Any]:
+    """The answer that holds a page of rows which goes on both ways, to such as `goes` says."""
     answer = rows(resource)
     schema = answer["content"]["application/json"]["schema"]
+    later, earlier = goes
     ways = {
-        "next": "newer ones, as `after`; null at the end",
-        "previous": "older ones, as `before`; null at the beginning",
+        "next": f"{later} ones, as `after`; null at the end",
+        "previous": f"{earlier} ones, as `before`; null at the beginning",
     }
     schema["properties"] |= {n: {"type": ["string", "null"], "description": f"Leads to {s}."} for n, s in ways.items()}
     schema["required"] = list(schema["properties"])
-    return {**answer, "description": "A page of rows, oldest first."}
+    return {**answer, "description": "A page of rows, in order."}
+
+
+def nested(
+    resource: Resource, *but: str, more: Mapping[str, Any] | None = None, example: Mapping[str, Any], whole: bool = True
+) -> dict[str, Any]:
+    """A body with the fields of a row, without those that its path says, and `more`; `whole`: with all it needs."""
+    schema = _fields(resource, *but)
+    if not whole:
+        schema.pop("required", None)
+    strict = _SEEN if resource.strict and not whole else {}
+    schema["properties"] = {**(more or {}), **schema["properties"], **_BESIDE, **strict}
+    schema["examples"] = [example]
+    return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def several(resource: Resource, *but: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Some fields of a row, as a member of a list in a body."""
+    schema = _fields(resource, *but)
+    return {"type": "object", "properties": {**more, **schema["properties"]}}
+
+
+def given(properties: Mapping[str, Any], *beside: str, required: Sequence[str] = (), example: Any) -> dict[str, Any]:
+    """A body that has these, and `beside` them what stands beside a row's fields."""
+    named = {**properties, **{name: _BESIDE[name] for name in beside}}
+    schema = {"type": "object", "required": list(required), "properties": named, "examples": [example]}
+    return {"requestBody": {"required": True, **_json(schema)}}
+
+
+def _fields(resource: Resource, *but: str) -> dict[str, Any]:
+    schema = _model(resource)
+    schema["properties"] = {name: field for name, field in schema["properties"].items() if name not in but}
+    schema["required"] = [name for name in schema.get("required", ()) if name not in but]
+    return {name: value for name, value in schema.items() if name != "required" or value}
+
+
+def holding(answer: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with more members, which it may have."""
+    content = answer["content"]["application/json"]["schema"]
+    return {**answer, **_json({**content, "properties": {**content["properties"], **more}})}
+
+
+def one(resource: Resource) -> dict[str, Any]:
+    """One row, as a part of an answer."""
+    return _row(resource)
+
+
+def model(kind: type[values.Model]) -> dict[str, Any]:
+    """What a body of this kind has, by name."""
+    found: dict[str, Any] = _inlined(kind.model_json_schema())["properties"]
+    return found
 
 
 def beginning(resource: Resource, but: str | None = None) -> dict[str, Any]:

@@ -19,8 +19,13 @@ def new(resource: Resource, body: Raw, if_match: str | None = None) -> Raw:
     fields = {name: value for name, value in body.items() if name != resource.key}
     made = proposal.mutation("put", resource, None, fields, if_match)
     given = body.get(resource.key)
-    name = str(uuid5(_NAMES, f"{resource.name} {str(made['mutation_id']).lower()}"))
-    return {**made, "key": {"temp": name} if given is None else _key(resource, given)}
+    temporary = {"temp": name(resource, made["mutation_id"])}
+    return {**made, "key": temporary if given is None else _key(resource, given)}
+
+
+def name(resource: Resource, mutation_id: object) -> str:
+    """A name for the row that this mutation makes, a UUID: the same one for the same mutation."""
+    return str(uuid5(_NAMES, f"{resource.name} {str(mutation_id).lower()}"))
 
 
 def _key(resource: Resource, given: object) -> str:
@@ -30,16 +35,24 @@ def _key(resource: Resource, given: object) -> str:
         raise proposal.wrong(f"/{resource.key}", str(error)) from None
 
 
-async def made(house: House, by: Actor, resource: Resource, mutation: Raw, former: str | None = None) -> Response:
+async def made(
+    house: House,
+    by: Actor,
+    resource: Resource,
+    mutation: Raw,
+    former: str | None = None,
+    place: writing.Place = writing.own_place,
+) -> Response:
     """Write it and answer with the row; raises what the ack says, and Invalid where the mutation was another write.
 
     NotFound for a retry of what was removed since. `former`: the row to answer with where it was a write of that one.
+    `place`: at which address it is.
     """
     key = mutation["key"]
     ack = await writing.settled(house, by, resource, mutation)
     found = key if isinstance(key, str) else ack.get("id_map", {}).get(key["temp"])
     if found is not None:
-        return await writing.shown(house, by, resource, found, ack, created=True)
+        return await writing.shown(house, by, resource, found, ack, created=place)
     if former is None:
         raise proposal.wrong("/mutation_id", "that of another write")
     return await writing.shown(house, by, resource, former, ack)

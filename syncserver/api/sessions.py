@@ -42,10 +42,17 @@ _Holder = Annotated[Actor, Depends(shown)]
     response_model=bodies.SessionAnswer,
     responses={201: {"headers": {**describe.PRIVATE, **_LOCATION}}},
 )
-async def begin(request: Request, house: InHouse) -> Response:
-    """For a reader who does not sign in. Keep the token: it is the only key, and it is shown this once."""
+async def begin(
+    request: Request,
+    house: InHouse,
+    body: Annotated[bodies.SessionBody | None, Body(examples=[{"workspace": True}])] = None,
+) -> Response:
+    """For a reader who does not sign in. Keep the token: it is the only key, and it is shown this once.
+
+    With `workspace`, it has nodes N001 and N002 from the very beginning.
+    """
     house.limits.session(address.of(request.scope))
-    begun = await house.sessions.begin()
+    begun = await house.sessions.begin(workspace=body is not None and body.workspace)
     answer = bodies.SessionAnswer(
         session_id=str(begun.id), token=begun.token, created_at=begun.kept.created_at, expires_at=begun.kept.expires_at
     )
@@ -81,7 +88,7 @@ async def touch(house: InHouse, by: _Holder, key: Id) -> Response:
 async def end(house: InHouse, by: _Holder, key: Id) -> Response:
     """The session and all that it ever owned is erased, and its devices are cut off; nothing brings it back.
 
-    Of a claimed session only its own row goes: what it brought is its reader's.
+    Of a claimed session its own row and its workspace go: what else it brought is its reader's.
     """
     await house.sessions.end(*await _held(house, by, key))
     return Response(None, 204, writing.PRIVATE)

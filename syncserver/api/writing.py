@@ -1,6 +1,6 @@
 """One write over REST: a mutation through the one write door, and its ack as HTTP says it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -112,15 +112,35 @@ def _refused(ack: decide.Ack) -> None:
         unknown = ack.get("code") == DependencyUnknown.code
         raise (DependencyUnknown if unknown else Unavailable)(ack["detail"])
     if "code" in ack:
-        if ack["code"] in _REJECTED:
-            raise _REJECTED[ack["code"]](ack["detail"])
-        raise Invalid(ack["detail"], ack.get("errors", ()))
+        raise refusal(ack)
+
+
+def refusal(ack: Mapping[str, Any]) -> SyncError:
+    """What a mutation that was rejected is answered with."""
+    if ack["code"] in _REJECTED:
+        return _REJECTED[ack["code"]](ack["detail"])
+    return Invalid(ack["detail"], ack.get("errors", ()))
+
+
+Place = Callable[[Resource, str], str]
+"""The address of a row with this key."""
+
+
+def own_place(resource: Resource, key: str) -> str:
+    """Among the routes of the resource."""
+    return f"/api/v1/{resource.path}/{key}"
 
 
 async def shown(
-    house: House, by: Actor, resource: Resource, key: str, ack: decide.Ack | None = None, *, created: bool = False
+    house: House,
+    by: Actor,
+    resource: Resource,
+    key: str,
+    ack: decide.Ack | None = None,
+    *,
+    created: Place | None = None,
 ) -> Response:
-    """The row as it is, with its ETag, and its place if it was `created`; raises NotFound."""
+    """The row as it is, with its ETag; and with the address that it has, if it was `created`. Raises NotFound."""
     row = await house.pull.row(by.owner, resource.name, key)
     if row is None:
         raise NotFound("There is no such row.")
@@ -128,7 +148,7 @@ async def shown(
     if ack:
         headers["Sync-Status"] = ack["status"]
     if created:
-        headers["Location"] = f"/api/v1/{resource.path}/{key}"
+        headers["Location"] = created(resource, key)
     return Response(as_json(row), 201 if created else 200, headers, "application/json")
 
 

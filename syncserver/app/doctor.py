@@ -1,4 +1,4 @@
-"""`syncserver doctor`: row by row, what is wrong with one owner's log, with what a client holds, and what to do."""
+"""`syncserver doctor`: row by row, what is wrong with one owner's log, its rows and a client, and what to do."""
 
 import argparse
 import sys
@@ -10,56 +10,28 @@ from typing import Any
 import orjson
 
 from syncserver import resources
-from syncserver.app import held, owning
+from syncserver.app import advice, held, owning
 from syncserver.app.settings import Settings
 from syncserver.core.actor import user_owner
 from syncserver.core.values import Digest
-from syncserver.storage import diagnosis, upkeep
+from syncserver.storage import belonging, constraints, diagnosis, upkeep, workspaces
 from syncserver.storage.database import Database
-from syncserver.storage.diagnosis import Diagnosis, Fault
-
-_MEND = "`syncserver doctor --mend` records a fresh change of the row, which every device gets"
-_AGAIN = (
-    "if it is still so once the client has caught up, make it start without a cursor;"
-    " a client that verifies is told so by the server"
-)
-_TRIGGERS = (
-    "`ALTER TABLE .. ENABLE TRIGGER ALL`, or put the migration's back if it was dropped; then mend. A write that left"
-    " its stamp as it was cannot be seen from here: if there may be such, `syncserver rotate-epoch`"
-)
-_ADVICE: Mapping[str, tuple[str, str]] = {
-    Fault.NO_ENTRY: ("no device is ever told of this row", _MEND),
-    Fault.NO_ROW: ("the row went past the triggers: devices show a row that is not there", _MEND),
-    Fault.NOT_REMOVED: ("the row came past the triggers: devices were told that it is gone", _MEND),
-    Fault.STAMP: ("the row was changed past the triggers: devices hold an older state of it", _MEND),
-    Fault.DEVICE: ("the row was changed past the triggers: devices may hold an older state of it", _MEND),
-    Fault.ABOVE_HEAD: ("devices are not told how far they are, and the next writes take the same offset", _MEND),
-    Fault.OFFSET_TWICE: ("a device that holds the one may never get the other", _MEND),
-    Fault.BELOW_FLOOR: ("a removal that should have been forgotten; it does no harm, and goes by itself", _MEND),
-    Fault.HEAD: (
-        "the owner's place in the log was set back, so offsets may have been given twice",
-        "`syncserver doctor --mend` raises it; then `syncserver rotate-epoch`, if devices were connected since",
-    ),
-    Fault.TRIGGER: (
-        "writes to this table reach no device",
-        _TRIGGERS,
-    ),
-    held.Fault.MISSING: ("the client lacks a row", _AGAIN),
-    held.Fault.TOO_MANY: ("the client shows a row that is gone", _AGAIN),
-    held.Fault.ANOTHER: ("the client holds another version of the row", _AGAIN),
-}
-"""For each fault what it means and what to do."""
+from syncserver.storage.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that there is to say of one owner. `remaining` is what mending left, without it all that was found."""
+    """All that there is to say of one owner. `remaining` is what mending left, without it all that was found.
+
+    `mended`: rows of which a fresh change was recorded; `repaired`: rows that were themselves set right, before that.
+    """
 
     owner: str
     found: Diagnosis
     digests: Mapping[str, Mapping[str, Digest]]
     findings: Sequence[Mapping[str, Any]]
     mended: int | None
+    repaired: int | None
     remaining: Sequence[Mapping[str, Any]]
 
 
@@ -79,23 +51,36 @@ def doctor(settings: Settings, options: argparse.Namespace) -> None:
 
 async def _examined(database: Database, owner: str, client: held.Rows | None, *, mend: bool) -> Report:
     catalog = resources.catalog()
-    found = await _diagnosis(database, owner)
+    found, own = await _diagnosis(database, owner)
     log = _live(found)
-    own, of_client = _of_log(found), _of_client(client, log) if client is not None else []
+    of_client = _of_client(client, log) if client is not None else []
     digests = {name: {"log": held.digest_of(log, name)} for name in catalog}
     for name, both in digests.items() if client is not None else ():
         both["client"] = held.digest_of(client or {}, name)
-    mended, remaining = None, own
+    mended, repaired, remaining = None, None, own
     if mend and own:
-        async with database.transaction([owner], queue=True) as connection:
-            mended = await upkeep.mend(connection, catalog, owner)
-        remaining = _of_log(await _diagnosis(database, owner))
-    return Report(owner, found, digests, [*own, *of_client], mended, [*remaining, *of_client])
+        repaired, mended = await _mended(database, owner)
+        _, remaining = await _diagnosis(database, owner)
+    return Report(owner, found, digests, [*own, *of_client], mended, repaired, [*remaining, *of_client])
 
 
-async def _diagnosis(database: Database, owner: str) -> Diagnosis:
+async def _mended(database: Database, owner: str) -> tuple[int, int]:
+    """The rows first, in a transaction of their own: they are locked before the log is, as everybody does it."""
+    catalog = resources.catalog()
+    async with database.transaction([owner], queue=True) as connection:
+        repaired = await belonging.mend(connection, catalog, owner) + await workspaces.mend(connection, catalog, owner)
+    async with database.transaction([owner], queue=True) as connection:
+        return repaired, await upkeep.mend(connection, catalog, owner)
+
+
+async def _diagnosis(database: Database, owner: str) -> tuple[Diagnosis, list[Mapping[str, Any]]]:
+    """The log, and all that is wrong with it and with the rows."""
+    catalog = resources.catalog()
     async with database.transaction([owner]) as connection:
-        return await diagnosis.of(connection, resources.catalog(), owner)
+        log = await diagnosis.of(connection, catalog, owner)
+        rows = await belonging.of(connection, catalog, owner) + await workspaces.of(connection, catalog, owner)
+        findings = [*log.findings, *rows, *await constraints.of(connection, catalog)]
+    return log, [_finding(f.fault, f.resource, f.key, f.detail) for f in findings]
 
 
 def _live(found: Diagnosis) -> held.Rows:
@@ -107,23 +92,19 @@ def _live(found: Diagnosis) -> held.Rows:
     }
 
 
-def _of_log(found: Diagnosis) -> list[Mapping[str, Any]]:
-    return [_finding(f.fault, f.resource, f.key, f.detail) for f in found.findings]
-
-
 def _of_client(client: held.Rows, log: held.Rows) -> list[Mapping[str, Any]]:
     return [_finding(*difference) for difference in held.differences(client, log)]
 
 
 def _finding(fault: str, resource: str | None, key: str | None, detail: str) -> Mapping[str, Any]:
-    meaning, advice = _ADVICE[fault]
+    meaning, what_to_do = advice.OF[fault]
     return {
         "fault": str(fault),
         "resource": resource,
         "key": key,
         "detail": detail,
         "meaning": meaning,
-        "advice": advice,
+        "advice": what_to_do,
     }
 
 
@@ -137,6 +118,7 @@ def _as_json(report: Report) -> str:
         "digests": digests,
         "findings": report.findings,
         "mended": report.mended,
+        "repaired": report.repaired,
         "remaining": report.remaining,
     }
     return orjson.dumps(shown).decode()
@@ -149,6 +131,8 @@ def _as_text(report: Report) -> Iterable[str]:
         for whose, one in both.items():
             yield f"{name}, {whose}: {one.rows} rows, digest {one.xor}"
     yield from _listed(report.findings)
+    if report.repaired:
+        yield f"Repaired: {report.repaired} rows were set right, removed or made again."
     if report.mended is not None:
         yield f"Mended: a fresh change was recorded of {report.mended} rows."
         if report.remaining:

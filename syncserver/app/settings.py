@@ -42,6 +42,10 @@ def _bytes(text: str) -> int:
     return _within(int(text), 4_096, 64 * 1_048_576)
 
 
+def _file_bytes(text: str) -> int:
+    return _within(int(text), 4_096, 1 << 40)
+
+
 def _levels(text: str) -> int:
     return _within(int(text), 8, 500)
 
@@ -119,6 +123,9 @@ class Settings:
     )
     body_s: float = _setting("seconds within which the body of a request has to come", 30.0, read=_seconds)
     frame_bytes: int = _setting("how large a frame or a body may be, in bytes", FRAME_BYTES, read=_bytes)
+    import_bytes: int = _setting(
+        "how large the files of one import may be together, in bytes", 268_435_456, read=_file_bytes
+    )
     json_depth: int = _setting(
         "how many levels deep the JSON of a frame or body may be nested", JSON_DEPTH, read=_levels
     )

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
 from syncserver.api import (
+    bulk,
     changes,
     conflicts,
     conversations,
@@ -26,7 +27,10 @@ from syncserver.api import (
     reading_sessions,
     session_conflicts,
     verify,
+    workspace,
 )
+from syncserver.api import export as export_routes
+from syncserver.api import imports as import_routes
 from syncserver.api import resources as resource_routes
 from syncserver.api import sessions as session_routes
 from syncserver.api import stats as stats_routes
@@ -40,7 +44,9 @@ from syncserver.engine import tokens
 from syncserver.engine.claim import Claim
 from syncserver.engine.ephemera import Ephemera
 from syncserver.engine.expiry import Expiry
+from syncserver.engine.exports import Exports
 from syncserver.engine.house import Guest, House
+from syncserver.engine.imports import Imports
 from syncserver.engine.jwks import Jwks
 from syncserver.engine.kept import Kept
 from syncserver.engine.keys import Keys
@@ -54,6 +60,7 @@ from syncserver.engine.shown import Cookie
 from syncserver.engine.statistics import Statistics
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
+from syncserver.engine.whole import Whole
 from syncserver.feed import listener, proof
 from syncserver.feed.feed import Feed
 from syncserver.feed.listener import Listener
@@ -102,14 +109,11 @@ class Parts:
         )
         self.pull = Pull(self.database, catalog, self.kept)
         self.limits = limits(settings)
-        self.push = Push(
-            self.database,
-            catalog,
-            now,
-            allow=self.limits.mutations,
-            quota=Quota(settings.rows_per_owner, monotonic),
-            changed=self.kept.drop,
-        )
+        quota = Quota(settings.rows_per_owner, monotonic)
+        allow, changed = self.limits.mutations, self.kept.drop
+        self.push = Push(self.database, catalog, now, allow=allow, quota=quota, changed=changed)
+        self.whole = Whole(self.database, catalog, now, allow=allow, quota=quota, changed=changed)
+        self.imports = Imports(self.database, catalog, self.whole, quota=quota, import_bytes=settings.import_bytes)
         self.expiry = Expiry(
             self.database,
             now,
@@ -157,6 +161,9 @@ class Parts:
         verification = Verify(self.database, catalog)
         self.house = House(
             push=self.push,
+            whole=self.whole,
+            imports=self.imports,
+            exports=Exports(self.database),
             pull=self.pull,
             hub=self.hub,
             keys=self.keys,
@@ -199,6 +206,7 @@ class Parts:
         try:
             yield
         finally:
+            await self.imports.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -292,6 +300,10 @@ def application(parts: Parts) -> FastAPI:
     api.include_router(reading_sessions.router(resources.catalog()))
     api.include_router(session_conflicts.router(resources.catalog()))
     api.include_router(conversations.router(resources.catalog()))
+    api.include_router(workspace.router(resources.catalog()))
+    api.include_router(import_routes.router)
+    api.include_router(export_routes.router)
+    api.include_router(bulk.router(resources.catalog()))
     api.include_router(resource_routes.router(resources.catalog()))
     app.include_router(api)
     app.include_router(pages.router)

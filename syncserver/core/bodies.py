@@ -88,6 +88,12 @@ class ConflictsAnswer(Model):
     next: str | None
 
 
+class SessionBody(Model):
+    """What a new anonymous session is to have."""
+
+    workspace: bool = Field(default=False, description="Nodes N001 and N002, to begin a workspace with.")
+
+
 class SessionAnswer(Model):
     """POST /api/v1/sessions: a new session. `token` is its only key, and nobody can show it a second time."""
 

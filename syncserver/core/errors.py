@@ -12,6 +12,7 @@ SyncError
   DependencyFailed   a mutation that had to work before did not            409
   DependencyUnknown  it has not been seen yet: send it first               409
   Superseded     valid, but a newer write won                              409
+  NotWhole       of what goes together or not at all, some was refused     422
   Refetch        the cursor cannot be honoured: start from nothing         410
   TooLarge       over a limit                                              413, close 1009
   Invalid        understood, but a value is wrong                          422
@@ -189,6 +190,22 @@ class Superseded(SyncError):
         self.conflict_id = conflict_id
         self.yours = yours
         self.differs = tuple(differs)
+
+
+class NotWhole(SyncError):
+    """Of what goes together or not at all, some was refused, and nothing was kept: the same again is refused again.
+
+    `refusals`: of each, its `place` among the `number` that were looked at, `code` and `detail`; `errors` where a value
+    is wrong, and `row` where that one won.
+    """
+
+    code = "not_whole"
+    title = "Nothing of it was kept"
+    status = 422
+
+    def __init__(self, refusals: Sequence[Mapping[str, Any]], number: int) -> None:
+        super().__init__(f"{len(refusals)} of {number} were refused, so nothing was changed.")
+        self.refusals = tuple(refusals)
 
 
 class Refetch(SyncError):

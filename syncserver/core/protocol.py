@@ -100,6 +100,13 @@ def invalid(error: ValidationError, root: str = "") -> Invalid | TooLarge:
     return Invalid(sentence(error), [{"pointer": root + pointer(e["loc"]), "detail": e["msg"]} for e in found])
 
 
+def places(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
+    """All that is wrong, one by one: where in the input, and a sentence."""
+    _let_go(error)
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [(e["loc"], e["msg"]) for e in found]
+
+
 def _let_go(error: ValidationError) -> None:
     """Take the tracebacks from the errors within.
 

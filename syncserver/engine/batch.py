@@ -15,7 +15,7 @@ from syncserver.engine.effects import Books
 from syncserver.engine.quota import Tally
 from syncserver.storage.changes import Place
 from syncserver.storage.mutations import Answer
-from syncserver.storage.resource import Resource
+from syncserver.storage.resource import Catalog, Resource
 
 
 async def judge(
@@ -53,7 +53,7 @@ def _resolved(item: Item, known: Known, answers: list[Answer]) -> Item | None:
 
 
 async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Known, books: Books) -> list[Answer]:
-    present = await settle.present(connection, _places(items))
+    present = await settle.present(connection, _places(items, books.catalog))
     answers: list[Answer] = []
     for wave in _waves(items):
         decisions: list[Decision] = []
@@ -74,22 +74,21 @@ async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Kn
     return answers
 
 
-def _places(items: Sequence[Item]) -> dict[Place, Resource]:
+def _places(items: Sequence[Item], catalog: Catalog) -> dict[Place, Resource]:
     """The rows that these are about, and those that new ones go on from or belong to."""
     own = {place: item.resource for item in items for place in (item.place, _parent(item)) if place[2]}
-    homes = {item.home: item.resource.belongs.resource for item in items if item.home and item.resource.belongs}
+    homes = {place: catalog[place[1]] for item in items for place in item.homes}
     return {**homes, **own}
 
 
 def _at_home(item: Item, present: Mapping[Place, Current]) -> None:
     """Raise NotFound or Removed where there is no row that the item's row could belong to."""
-    if item.home is None:
-        return
-    home = present.get(item.home)
-    if home is None:
-        raise NotFound("There is no such row for it to belong to.")
-    if home.stored is None:
-        raise Removed("The row that it belongs to was removed.")
+    for place in item.homes:
+        home = present.get(place)
+        if home is None:
+            raise NotFound("There is no such row for it to belong to.")
+        if home.stored is None:
+            raise Removed("The row that it belongs to was removed.")
 
 
 def _parent(item: Item) -> Place:

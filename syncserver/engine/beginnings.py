@@ -23,6 +23,7 @@ _AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    workspace: bool
     id: UUID = field(default_factory=uuid4)
     made: asyncio.Future[Kept | SyncError] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -35,9 +36,9 @@ class Beginnings:
         self._queue: deque[_Waiting] = deque()
         self._maker: asyncio.Task[None] | None = None
 
-    async def begin(self) -> tuple[UUID, Kept]:
-        """A session that was not there before; raises Unavailable."""
-        waiting = _Waiting()
+    async def begin(self, *, workspace: bool = False) -> tuple[UUID, Kept]:
+        """A session that was not there before, `workspace`: with the nodes that one begins with; raises Unavailable."""
+        waiting = _Waiting(workspace)
         self._queue.append(waiting)
         if self._maker is None:
             self._maker = asyncio.create_task(self._make_all())
@@ -51,7 +52,7 @@ class Beginnings:
         try:
             while self._queue:
                 taken = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
-                found = await self._made([waiting.id for waiting in taken])
+                found = await self._made(taken)
                 for waiting, kept in zip(taken, found, strict=True):
                     waiting.made.set_result(kept)
         finally:
@@ -60,14 +61,16 @@ class Beginnings:
                 waiting.made.cancel()  # no more than those that have no answer
             self._queue.clear()
 
-    async def _made(self, ids: Sequence[UUID]) -> Sequence[Kept | SyncError]:
+    async def _made(self, taken: Sequence[_Waiting]) -> Sequence[Kept | SyncError]:
         try:
-            return await again(lambda: self._transact(ids))
+            return await again(lambda: self._transact(taken))
         except Unavailable as error:
             log.warning("anonymous sessions could not be made: the database does not answer")
-            return [error] * len(ids)
+            return [error] * len(taken)
 
-    async def _transact(self, ids: Sequence[UUID]) -> Sequence[Kept]:
+    async def _transact(self, taken: Sequence[_Waiting]) -> Sequence[Kept]:
+        ids = [waiting.id for waiting in taken]
         async with self._database.transaction([session_owner(session_id) for session_id in ids]) as connection:
             made = await sessions.begin(connection, ids)
+            await sessions.furnish(connection, [waiting.id for waiting in taken if waiting.workspace])
         return [made[session_id] for session_id in ids]

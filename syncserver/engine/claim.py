@@ -44,6 +44,7 @@ class Claim:
     ) -> None:
         self._database = database
         self._changed = changed
+        self._catalog = catalog
         # The session's own row goes last: with it, its trigger takes away what is left of the visitor.
         self._resources = sorted(catalog.values(), key=lambda resource: resource.name == SESSIONS)
 
@@ -70,9 +71,9 @@ class Claim:
             for resource in self._resources:
                 if resource.name == SESSIONS:
                     await claims.move_records(connection, visitor, user)
-                keys = await claims.clashes(connection, resource, visitor, user)
+                keys = await claims.clashes(connection, self._catalog, resource, visitor, user)
                 found = await _settle(connection, resource, visitor, user, keys)
-                moved += await claims.move(connection, resource, visitor, user, keys) + len(keys)
+                moved += await claims.move(connection, self._catalog, resource, visitor, user, keys) + len(keys)
                 conflicts += found
         return Taken(moved, conflicts)
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from syncserver.core import clock, protocol, temporaries, values
+from syncserver.core import clock, patch, protocol, temporaries, values
 from syncserver.core.actor import Device
 from syncserver.core.errors import Forbidden, Invalid, NotFound, Removed, SyncError
 from syncserver.core.resolver import Reason, Resolution, Version
@@ -67,12 +67,12 @@ class Item:
         return frozenset(self.mutation.data or ())
 
     @property
-    def home(self) -> Place | None:
-        """The row that the row of a put belongs to."""
-        belongs = self.resource.belongs
-        if belongs is None or self.fields is None:
-            return None
-        return (self.sender.owner, belongs.resource.name, self.fields[belongs.field])
+    def homes(self) -> list[Place]:
+        """The rows that the row of a put belongs to."""
+        if self.fields is None:
+            return []
+        of = self.resource
+        return [(self.sender.owner, belongs.resource, of.home(belongs, self.fields)) for belongs in of.belongs]
 
     @property
     def parent(self) -> str | None:
@@ -176,12 +176,13 @@ def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime
     _allowed(mutation, resource)
     if mutation.op in {"put", "patch"} and mutation.data is None:
         raise Invalid("A put or a patch needs data.", [{"pointer": "/data", "detail": "missing"}])
-    if not isinstance(mutation.key, str) and resource.make_key is None:
+    if not isinstance(mutation.key, str) and not resource.makes_keys:
         raise Invalid("The keys of this resource are made by its clients.", [{"pointer": "/key", "detail": "a text"}])
     stamp = clock.clamp(mutation.updated_at or now, now)
     key = canonical(resource, mutation.key) if isinstance(mutation.key, str) else ""
     item = Item(sender, mutation, resource, stamp, None, key)
-    return item if temporaries.named(mutation.data) else understood(item)
+    unknown = temporaries.named(mutation.data) or not (key or mutation.op == "put")
+    return item if unknown else understood(item)
 
 
 def _allowed(mutation: Mutation, resource: Resource) -> None:
@@ -203,10 +204,14 @@ def canonical(resource: Resource, key: str) -> str:
 
 
 def understood(item: Item) -> Item:
-    """The item with its fields validated, once there is no temporary name in them; raises Invalid or TooLarge."""
+    """The item with its fields validated, once none depends on a temporary name; raises Invalid or TooLarge."""
+    within, data = item.resource.within, item.mutation.data
+    if within is not None and data is not None:
+        data = within.local(item.key, data, whole=item.mutation.op == "put")
+        item = replace(item, mutation=item.mutation.model_copy(update={"data": data}))
     if item.mutation.op != "put":
         return item
-    return replace(item, fields=validated(item.resource, item.mutation.data or {}, item.given, item.stamp))
+    return replace(item, fields=validated(item.resource, data or {}, item.given, item.stamp))
 
 
 def refused(sender: Sender, raw: Mapping[str, Any], error: SyncError) -> Refused | None:
@@ -289,8 +294,8 @@ def _meant(item: Item, before: Version | None) -> Fields | None:
         return None
     if before.fields is None:
         raise Removed("The row was removed; a put can bring it back.")
-    patch = {**(item.mutation.data or {}), **item.resource.actions.get(item.mutation.op, {})}
-    meant = validated(item.resource, merged(before.fields, patch), frozenset(patch), item.stamp)
+    given = {**(item.mutation.data or {}), **item.resource.actions.get(item.mutation.op, {})}
+    meant = validated(item.resource, patch.merged(before.fields, given), frozenset(given), item.stamp)
     _steady(item.resource, meant, before)
     return meant
 
@@ -303,24 +308,6 @@ def _steady(resource: Resource, meant: Fields, before: Version | None) -> None:
     if moved:
         errors = [{"pointer": f"/data/{name}", "detail": "never changes"} for name in moved]
         raise Invalid("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors), errors)
-
-
-def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Fields:
-    """JSON merge patch (RFC 7396), but for one thing: a null at the top keeps the name, as an empty field."""
-    fields = {**target, **{name: _merge_patch(target.get(name), value) for name, value in patch.items()}}
-    return {name: value for name, value in fields.items() if value is not None or name in target}
-
-
-def _merge_patch(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    kept = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            kept.pop(name, None)
-        else:
-            kept[name] = _merge_patch(kept.get(name), value)
-    return kept
 
 
 def rejected(mutation_id: object, error: SyncError) -> Ack:

@@ -13,6 +13,7 @@ from syncserver.core import temporaries
 from syncserver.core.errors import DependencyFailed, DependencyUnknown
 from syncserver.core.values import Temporary as TemporaryKey
 from syncserver.engine.decide import Ack, Item, Refused, understood
+from syncserver.engine.numbers import Numbers
 from syncserver.storage import mutations, temporary
 from syncserver.storage.changes import Place
 from syncserver.storage.mutations import Name
@@ -25,6 +26,7 @@ class Known:
 
     answers: dict[Name, Ack]
     keys: dict[Temporary, str | None]
+    numbers: Numbers = field(default_factory=Numbers)
     became: dict[Temporary, Became] = field(default_factory=dict)
     _used: dict[Name, frozenset[str]] = field(default_factory=dict)
     _makers: dict[Temporary, Name] = field(default_factory=dict)
@@ -34,7 +36,8 @@ class Known:
         """What the ledger says of these items and of what they name."""
         names = {item.name for item in items} | {name for item in items for name in _after(item)}
         wanted = {name for item in items for name in _temporaries(item)}
-        return cls(await mutations.first(connection, sorted(names)), await temporary.keys(connection, wanted))
+        answers, keys = await mutations.first(connection, sorted(names)), await temporary.keys(connection, wanted)
+        return cls(answers, keys, await Numbers.read(connection, items))
 
     def resolve(self, item: Item) -> Item:
         """The item with its keys known; raises DependencyFailed, DependencyUnknown, Invalid or TooLarge."""
@@ -44,7 +47,8 @@ class Known:
         self._used[item.name] = _names(item)
         wanted = temporaries.named(item.mutation.data)
         if not wanted:
-            return replace(item, key=key)
+            named = replace(item, key=key)
+            return named if item.key else understood(named)
         keys = {name: self._behind(_of(item, name)) for name in wanted}
         mutation = item.mutation.model_copy(update={"data": temporaries.replaced(item.mutation.data, keys)})
         return understood(replace(item, key=key, mutation=mutation))
@@ -76,10 +80,17 @@ class Known:
         if not isinstance(name, TemporaryKey):
             raise TypeError(type(name))
         place = _of(item, name.temp)
-        if item.mutation.op == "put" and self.keys.get(place) is None and item.resource.make_key is not None:
-            self._keep(Became(place, item.resource.name, item.resource.make_key()))
+        if item.mutation.op == "put" and self.keys.get(place) is None and item.resource.makes_keys:
+            self._keep(Became(place, item.resource.name, self._made(item)))
             self._makers[place] = item.name
         return self._behind(place)
+
+    def _made(self, item: Item) -> str:
+        """A key for a new row: of its own, or within the place that it names."""
+        within = item.resource.within
+        place = within.placed(item.mutation.data or {}) if within else ""
+        own = item.resource.make_key() if item.resource.make_key else self.numbers.next(item, place)
+        return f"{place}:{own}" if within else own
 
     def _behind(self, place: Temporary) -> str:
         if place not in self.keys:
@@ -98,26 +109,35 @@ def segments(items: Sequence[Item]) -> list[list[Item]]:
     """The items in order, cut before each one that may wait for something before it."""
     found: list[list[Item]] = []
     about: set[Place] = set()
-    homes: set[Place | None] = set()
+    homes: set[Place] = set()
     named: set[Temporary] = set()
+    emptied: set[tuple[str, str]] = set()
     for item in items:
         waits = (
             item.mutation.after
             or _names_of(item, named)
             or (not item.key and makes(item) is None)
             or item.parent
-            or item.home in about
+            or not about.isdisjoint(item.homes)
             or item.place in homes
+            or _may_have_gone(item, emptied)
         )
         if not found or waits:
             found.append([])
-            about, homes, named = set(), set(), set()
+            about, homes, named, emptied = set(), set(), set(), set()
         found[-1].append(item)
         about.add(item.place)
-        homes.add(item.home)
+        homes.update(item.homes)
         if isinstance(item.mutation.key, TemporaryKey):
             named.add(_of(item, item.mutation.key.temp))
+        if item.mutation.op == "remove":
+            emptied.add(item.place[:2])
     return found
+
+
+def _may_have_gone(item: Item, emptied: Container[tuple[str, str]]) -> bool:
+    """Whether the item's row may go with one that was removed: of these owners, from these resources."""
+    return any((item.sender.owner, belongs.resource) in emptied for belongs in item.resource.belongs)
 
 
 def _names_of(item: Item, named: Container[Temporary]) -> bool:

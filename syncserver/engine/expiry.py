@@ -1,4 +1,4 @@
-"""Forgetting in time, a little at a time: tombstones, the ledger, temporary names, conflicts, revocations.
+"""Forgetting in time, a little at a time: tombstones, the ledger, temporary names, conflicts, imports, revocations.
 
 Every process does it; what two of them do at once is done once and found done. Each owner's tombstones go in one
 transaction, in which the floor rises, so a reader whose cursor is older is told to fetch everything again.
@@ -34,7 +34,12 @@ class Expiry:
         self._database = database
         self._now = now
         self._tombstones = tombstones
-        self._kept: dict[Kept, timedelta] = {"mutations": ledger, "temporary_keys": ledger, "conflicts": conflicts}
+        self._kept: dict[Kept, timedelta] = {
+            "mutations": ledger,
+            "temporary_keys": ledger,
+            "imports": ledger,
+            "conflicts": conflicts,
+        }
         self._every_s = every_s
 
     async def run(self) -> None:

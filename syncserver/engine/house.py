@@ -14,6 +14,8 @@ from syncserver.core.actor import Actor
 from syncserver.core.errors import Claimed, Invalid, Unauthorised
 from syncserver.engine.claim import Claim
 from syncserver.engine.decide import Sender
+from syncserver.engine.exports import Exports
+from syncserver.engine.imports import Imports
 from syncserver.engine.keys import Keys
 from syncserver.engine.limits import Limits
 from syncserver.engine.pull import Pull
@@ -23,6 +25,7 @@ from syncserver.engine.shown import Cookie
 from syncserver.engine.statistics import Statistics
 from syncserver.engine.tickets import Tickets
 from syncserver.engine.verify import Verify
+from syncserver.engine.whole import Whole
 from syncserver.hub.hub import Hub
 from syncserver.hub.news import Wanted
 
@@ -93,6 +96,9 @@ class House:
         self,
         *,
         push: Push,
+        whole: Whole,
+        imports: Imports,
+        exports: Exports,
         pull: Pull,
         hub: Hub,
         keys: Keys,
@@ -114,6 +120,9 @@ class House:
         cookie: Cookie | None = None,
     ) -> None:
         self.push = push
+        self.whole = whole
+        self.imports = imports
+        self.exports = exports
         self.pull = pull
         self.hub = hub
         self.keys = keys
@@ -203,6 +212,7 @@ class House:
         A few leave at once, many in waves over `over_s`; nobody is waited for longer than `within_s` after that.
         """
         self.draining = True
+        self.imports.stop()
         guests = list(self)
         size = max(_AT_ONCE, math.ceil(len(guests) / _WAVES))
         waves = [guests[first : first + size] for first in range(0, len(guests), size)]

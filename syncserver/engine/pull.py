@@ -8,7 +8,7 @@ from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Invalid
 from syncserver.engine.kept import Kept
-from syncserver.storage import changes, conflicts, rows, threads
+from syncserver.storage import changes, conflicts, related, rows, sequences, threads
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 
@@ -93,9 +93,21 @@ class Pull:
             return await rows.listed(connection, self.catalog[resource], owner, listing)
 
     async def thread(self, owner: str, resource: str, home: str, span: threads.Span) -> Sequence[rows.Listed] | None:
-        """Rows of a resource that belong to the row `home`, oldest first; None where that is not there."""
+        """Rows of a resource that belong to the row `home`, in their order; None where that is not there."""
         found = self.catalog[resource]
         async with self._database.transaction([owner]) as connection:
-            if found.belongs is None or await rows.one(connection, found.belongs.resource, owner, home) is None:
+            if await rows.one(connection, self.catalog[found.belongs[0].resource], owner, home) is None:
                 return None
             return await threads.listed(connection, found, owner, home, span)
+
+    async def related(self, owner: str, resource: str, home: str, asked: related.Asked) -> Sequence[rows.Listed] | None:
+        """Rows of a resource that stand in the session `home`, by key; None where that is not there."""
+        async with self._database.transaction([owner]) as connection:
+            if await rows.one(connection, self.catalog["sessions"], owner, home) is None:
+                return None
+            return await related.listed(connection, self.catalog[resource], owner, home, asked)
+
+    async def sequence(self, owner: str, resource: str, home: str) -> sequences.Known:
+        """By what the sequence of rows that belong to the row `home` is known again."""
+        async with self._database.transaction([owner]) as connection:
+            return sequences.known(await sequences.places(connection, self.catalog[resource], owner, home))

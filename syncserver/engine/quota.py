@@ -1,6 +1,6 @@
 """How many rows an owner may have. An insertion past that is refused, and stands in nobody's way.
 
-Every change has an offset of its own, so an owner whose head is below the limit cannot be over it: most owners are
+Every change has an offset of its own, so an owner whose newest is below the limit cannot be over it: most owners are
 never counted. Who is counted is counted once in a while: in between, what is inserted here takes room and what is
 removed here gives it; what other writers do is seen at the next count.
 """
@@ -49,17 +49,18 @@ class Quota:
         unknown = [owner for owner, number in wanted.items() if not self._enough(owner, number)]
         if not unknown:
             return
-        heads = await changes.heads(connection, unknown)
-        full = [owner for owner in unknown if self._limit - heads.get(owner, 0) < more[owner]]
+        newest = await changes.newest(connection, unknown)
+        full = [owner for owner in unknown if self._limit - newest.get(owner, 0) < more[owner]]
         present = await room.rows(connection, full, self._limit) if full else {}
         until = self._clock() + self._keep_s
         for owner in unknown:
-            rows = present.get(owner, heads.get(owner, 0)) - own[owner]
+            rows = present.get(owner, newest.get(owner, 0)) - own[owner]
             self._keep(owner, _Room(self._limit - rows, owner in present, until))
 
     def left(self, owner: str) -> int | None:
         """How many more rows this owner may have, as far as `look` knows; None for any number."""
-        return self._rooms[owner].rows if self._limit else None
+        found = self._rooms.get(owner) if self._limit else None
+        return found.rows if found else None
 
     def moved(self, rows: Counter[str]) -> None:
         """So many rows more (or fewer) were committed."""

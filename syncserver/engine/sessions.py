@@ -59,11 +59,11 @@ class Sessions:
         self._fresh_s = fresh_s
         self._remembered = remembered
         self._known: dict[str, tuple[float, Kept]] = {}
-        self._reading: set[str] = set()
+        self._reading: dict[str, object] = {}  # the newest reading of each, until its doorbell rings
 
-    async def begin(self) -> Begun:
-        """A new session, of nobody in particular."""
-        session_id, kept = await self._beginnings.begin()
+    async def begin(self, *, workspace: bool = False) -> Begun:
+        """A new session, of nobody in particular; `workspace`: with its first nodes, in the same transaction."""
+        session_id, kept = await self._beginnings.begin(workspace=workspace)
         log.info("an anonymous session was made")
         return Begun(session_id, kept, tokens.mint_session(self._secret, session_id, self._now()))
 
@@ -74,10 +74,14 @@ class Sessions:
         read_at, known = self._known.get(owner, (float("-inf"), None))
         if known is not None and _monotonic() - read_at < self._fresh_s:
             return known
-        self._reading.add(owner)
-        kept = await self.touch(owner, session_id)
-        if owner in self._reading:
-            self._remember(owner, kept)
+        reading = self._reading[owner] = object()
+        try:
+            kept = await self.touch(owner, session_id)
+            if self._reading.get(owner) is reading:
+                self._remember(owner, kept)
+        finally:
+            if self._reading.get(owner) is reading:
+                del self._reading[owner]
         return kept
 
     async def touch(self, owner: str, session_id: UUID) -> Kept:
@@ -91,7 +95,7 @@ class Sessions:
             return await sessions.find(connection, owner, session_id) is not None
 
     async def end(self, owner: str, session_id: UUID) -> None:
-        """A visitor's session goes, and all that it ever owned with it; of a claimed one, the row alone."""
+        """A visitor's session goes, and all that it ever owned with it; of a claimed one, the row and its workspace."""
         async with _warned("deleted"):
             await again(lambda: self._end(owner, session_id))
         if owner == session_owner(session_id):
@@ -102,7 +106,7 @@ class Sessions:
     def forget(self, owner: str) -> None:
         """What is remembered of this owner, or is being read at this moment, may not be true any more."""
         self._known.pop(owner, None)
-        self._reading.discard(owner)
+        self._reading.pop(owner, None)
 
     def forget_all(self) -> None:
         """The same of every owner: doorbells may have been missed."""
@@ -110,7 +114,6 @@ class Sessions:
         self._reading.clear()
 
     def _remember(self, owner: str, kept: Kept) -> None:
-        self._reading.discard(owner)
         self._known.pop(owner, None)  # the oldest stand first
         self._known[owner] = (_monotonic(), kept)
         while len(self._known) > self._remembered:

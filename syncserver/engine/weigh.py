@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from syncserver.core import patch
 from syncserver.core.errors import SyncError
 from syncserver.core.resolver import Policy, Resolution
 from syncserver.engine import decide
@@ -30,7 +31,7 @@ def differs(
     if yours is None or theirs is None:
         return names
     target = {} if op == "put" else {name: theirs[name] for name in resource.fields if name in theirs}
-    meant = decide.merged(target, yours)
+    meant = patch.merged(target, yours)
     with suppress(SyncError):  # against this row it perhaps cannot even be: then it is compared as it came
         meant = decide.validated(resource, meant, frozenset(yours), at)
     return [name for name in names if meant.get(name) != theirs.get(name)]

@@ -20,8 +20,8 @@ _table = sa.Table(
     tables.metadata,
     sa.Column("owner", sa.Text, primary_key=True),
     sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    sa.Column("last_accessed", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    tables.stamp("created_at", default=True),
+    tables.stamp("last_accessed", default=True),
     sa.Column(
         "expires_at",
         sa.DateTime(timezone=True),
@@ -29,7 +29,7 @@ _table = sa.Table(
         server_default=sa.text("(now() + '100 years'::interval)"),
     ),
     sa.Column("device_id", sa.Text),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    tables.stamp("updated_at"),
     sa.UniqueConstraint("id", name="sessions_id_key"),
     sa.Index("sessions_owner_updated_at_idx", "owner", "updated_at"),
 )

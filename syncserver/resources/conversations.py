@@ -81,11 +81,6 @@ async def _raise(connection: AsyncConnection, written: Sequence[Written]) -> Eff
     return Effects([(owner, _conversations.name, key) for owner, key in raised])
 
 
-def _stamp(name: str, *, default: bool = False) -> sa.Column[datetime]:
-    stamp = sa.DateTime(timezone=True)
-    return sa.Column(name, stamp, nullable=False, server_default=sa.func.now() if default else None)
-
-
 _conversations = Resource(
     name="conversations",
     table=sa.Table(
@@ -94,12 +89,10 @@ _conversations = Resource(
         sa.Column("owner", sa.Text, primary_key=True),
         sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
         sa.Column("title", sa.Text, nullable=False),
-        _stamp("created_at", default=True),
-        _stamp("titled_at"),
+        tables.stamp("created_at", default=True),
+        tables.stamp("titled_at"),
         sa.Column("title_offset", sa.BigInteger),
-        sa.Column("device_id", sa.Text),
-        sa.Column("device_name", sa.Text),
-        _stamp("updated_at"),
+        *tables.written(),
         sa.Index("conversations_owner_updated_at_idx", "owner", "updated_at"),
     ),
     key="id",
@@ -120,10 +113,8 @@ _messages = Resource(
         sa.Column("conversation_id", pg.UUID(as_uuid=False), nullable=False),
         sa.Column("role", sa.Text, nullable=False),
         sa.Column("content", sa.Text, nullable=False),
-        _stamp("created_at", default=True),
-        sa.Column("device_id", sa.Text),
-        sa.Column("device_name", sa.Text),
-        _stamp("updated_at"),
+        tables.stamp("created_at", default=True),
+        *tables.written(),
         sa.ForeignKeyConstraint(
             ["owner", "conversation_id"],
             ["conversations.owner", "conversations.id"],
@@ -141,7 +132,7 @@ _messages = Resource(
     filters=("conversation_id", "role"),
     complete=_complete,
     make_key=_make_key,
-    belongs=Belongs(_conversations, "conversation_id", order="created_at"),
+    belongs=(Belongs("conversations", "conversation_id", order="created_at"),),
     fixed=frozenset({"conversation_id", "role"}),
     effects=_raise,
 )

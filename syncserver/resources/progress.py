@@ -58,10 +58,8 @@ _table = sa.Table(
     sa.Column("percentage", sa.Double),
     sa.Column("furthest", sa.Double),
     sa.Column("status", sa.Text, nullable=False, server_default="reading"),
-    sa.Column("device_id", sa.Text),
-    sa.Column("device_name", sa.Text),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    *tables.written(),
+    tables.stamp("created_at", default=True),
     sa.Index("reading_progress_owner_series_id_idx", "owner", "series_id"),
     sa.Index("reading_progress_owner_updated_at_idx", "owner", "updated_at"),
 )

@@ -189,10 +189,6 @@ def _finished(written: Written, session: Fields) -> Follow:
     return Follow(written, "progress", session["publication_id"], fields)
 
 
-def _stamp(name: str, *, nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
-
-
 _sessions = Resource(
     name="reading_sessions",
     table=sa.Table(
@@ -203,9 +199,9 @@ _sessions = Resource(
         sa.Column("publication_id", sa.Text, nullable=False),
         sa.Column("title", sa.Text),
         sa.Column("status", sa.Text, nullable=False, server_default="active"),
-        _stamp("started_at"),
-        _stamp("last_activity"),
-        _stamp("completed_at", nullable=True),
+        tables.stamp("started_at"),
+        tables.stamp("last_activity"),
+        tables.stamp("completed_at", nullable=True),
         sa.Column("start_locator", pg.JSONB),
         sa.Column("start_percentage", sa.Double),
         sa.Column("locator", pg.JSONB),
@@ -214,9 +210,7 @@ _sessions = Resource(
         sa.Column("state", pg.JSONB),
         sa.Column("resumed_from", pg.UUID(as_uuid=False)),
         sa.Column("resumed_as", pg.UUID(as_uuid=False)),
-        sa.Column("device_id", sa.Text),
-        sa.Column("device_name", sa.Text),
-        _stamp("updated_at"),
+        *tables.written(),
         sa.Index("reading_sessions_owner_updated_at_idx", "owner", "updated_at"),
         sa.Index("reading_sessions_owner_publication_id_idx", "owner", "publication_id", "updated_at"),
     ),
@@ -253,11 +247,9 @@ _events_table = sa.Table(
     sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
     sa.Column("session_id", pg.UUID(as_uuid=False), nullable=False),
     sa.Column("type", sa.Text, nullable=False),
-    _stamp("at"),
+    tables.stamp("at"),
     sa.Column("data", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
-    sa.Column("device_id", sa.Text),
-    sa.Column("device_name", sa.Text),
-    _stamp("updated_at"),
+    *tables.written(),
     sa.Index("session_events_owner_updated_at_idx", "owner", "updated_at"),
     sa.Index("session_events_owner_session_id_idx", "owner", "session_id", "updated_at"),
     sa.Index("session_events_owner_type_idx", "owner", "type", "updated_at"),
@@ -271,13 +263,11 @@ _readings_table = sa.Table(
     sa.Column("publication_id", sa.Text, nullable=False),
     sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("title", sa.Text),
-    _stamp("started_at"),
-    _stamp("finished_at"),
+    tables.stamp("started_at"),
+    tables.stamp("finished_at"),
     sa.Column("active_seconds", sa.Integer, nullable=False),
     sa.Column("session", pg.JSONB, nullable=False),
-    sa.Column("device_id", sa.Text),
-    sa.Column("device_name", sa.Text),
-    _stamp("updated_at"),
+    *tables.written(),
     sa.Index("readings_owner_updated_at_idx", "owner", "updated_at"),
     sa.Index("readings_owner_publication_id_idx", "owner", "publication_id", "updated_at"),
 )

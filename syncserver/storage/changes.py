@@ -47,6 +47,17 @@ def _value(column: sa.Column[Any], alias: str) -> str:
     return stamp_as_text(name) if isinstance(column.type, sa.DateTime) else name
 
 
+def type_of(column: sa.Column[Any]) -> str:
+    """The column's type, for a cast to it."""
+    kind = sa.Text() if isinstance(column.type, sa.Text) else column.type  # a cast names no collation
+    return str(kind.compile(pg.dialect()))  # type: ignore[no-untyped-call]
+
+
+def as_key(expression: str) -> str:
+    """SQL for a row's key as the log has it: without a collation of its own, which the log's index would not take."""
+    return f'{expression}::text COLLATE "default"'
+
+
 def stamp_as_text(value: str) -> str:
     """SQL for a stamp as the wire writes it (see core.clock.write)."""
     return f"""to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -56,7 +67,7 @@ def stamp_as_text(value: str) -> str:
 def _since(catalog: Catalog) -> sa.TextClause:
     states = "\n".join(
         f"""WHEN '{name}' THEN (SELECT {row_as_json(r, "t")} FROM {r.table.name} t
-              WHERE t.owner = p.owner AND t.{r.key} = CAST(e.key AS {r.table.c[r.key].type.compile(pg.dialect())}))"""  # type: ignore[no-untyped-call]
+              WHERE t.owner = p.owner AND t.{r.key} = CAST(e.key AS {type_of(r.table.c[r.key])}))"""
         for name, r in catalog.items()
     )
     return sa.text(f"""
@@ -136,6 +147,19 @@ _HEADS = sa.text("""
 async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
     """The newest offset of each owner's channel; owners whose channel does not exist yet are not in it."""
     return {row[0]: row[1] for row in await connection.execute(_HEADS, {"owners": list(owners)})}
+
+
+_NEWEST = sa.text("""
+    SELECT o.owner, c."offset" FROM unnest(CAST(:owners AS text[])) AS o (owner)
+    CROSS JOIN LATERAL (
+      SELECT "offset" FROM changes WHERE changes.owner = o.owner ORDER BY changes."offset" DESC LIMIT 1
+    ) c
+""")
+
+
+async def newest(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
+    """The greatest offset in each owner's log, those of this very transaction among them, which heads are not."""
+    return {row[0]: row[1] for row in await connection.execute(_NEWEST, {"owners": list(owners)})}
 
 
 _EPOCH = sa.text("SELECT sync_epoch_v1()")

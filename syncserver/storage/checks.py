@@ -22,6 +22,8 @@ _GUARDED = (
     "notes",
     "revocations",
     "reading_times",
+    "node_numbers",
+    "imports",
 )
 _OURS = (*_GUARDED, "epoch", "processes")
 

@@ -21,7 +21,7 @@ from syncserver.storage.resource import Catalog
 
 
 class Fault(StrEnum):
-    """The ways in which the index can be wrong."""
+    """The ways in which an owner's rows can be wrong: those of the index, then those of the rows by themselves."""
 
     NO_ENTRY = "no_entry"
     NO_ROW = "no_row"
@@ -33,11 +33,19 @@ class Fault(StrEnum):
     BELOW_FLOOR = "below_floor"
     HEAD = "head"
     TRIGGER = "trigger"
+    HOME_REMOVED = "home_removed"
+    HOME_LOST = "home_lost"
+    HOMELESS = "homeless"
+    KEY = "key"
+    RANK = "rank"
+    NUMBER = "number"
+    IMPORT = "import"
+    CONSTRAINT = "constraint"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault. With a key it is of one row, and can be mended by recording a change of it."""
+    """One fault. With a key it is of one row; one of the index is mended by recording a change of that."""
 
     fault: Fault
     detail: str

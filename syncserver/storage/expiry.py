@@ -1,4 +1,4 @@
-"""What the log forgets in time: tombstones (the floor rises with them), answers in the ledger, names, conflicts."""
+"""What the log forgets in time: tombstones (the floor rises with them), answers, names, conflicts, imports."""
 
 from datetime import datetime
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-Kept = Literal["mutations", "temporary_keys", "conflicts"]
+Kept = Literal["mutations", "temporary_keys", "conflicts", "imports"]
 """Tables whose rows are kept for a time."""
 
 _DUE = sa.text("SELECT sync_expirable_v1(:before, :count)")
 _EXPIRE = sa.text("SELECT sync_expire_v1(:owner, :before)")
-_FORGET = sa.text("SELECT sync_forget_v1(:table, :before, :count)")
+_FORGET = sa.text("SELECT sync_forget_v2(:table, :before, :count)")
 
 
 async def owners_due(connection: AsyncConnection, before: datetime, limit: int) -> list[str]:

@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from syncserver.core import values
 from syncserver.core.actor import Device
 from syncserver.core.resolver import ConflictResolver, FieldPolicy, Policy, Reason, never
+from syncserver.core.within import Within
+from syncserver.storage.tables import UNSEEN
 
 Fields = dict[str, Any]
 _UUID: TypeAdapter[str] = TypeAdapter(values.Id)
@@ -68,11 +70,20 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Belongs:
-    """Rows belong to one of another resource, which `field` names, and go with it; `order`: they are listed by that."""
+    """Rows belong to one of another resource (its name), which `field` names, and go with it.
 
-    resource: "Resource"
+    `order`: they are listed by that column. `column`: the one that holds the other's key; None: that of the field.
+    """
+
+    resource: str
     field: str
     order: str
+    column: str | None = None
+
+    @property
+    def home(self) -> str:
+        """The column that holds the key of what a row belongs to."""
+        return self.column or self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,8 @@ class Resource:
     `final`: a state that takes no more writes. `actions`: operations by name, each a patch laid over what comes with
     it. `silent`: a column of it changes without a doorbell. `parent`: the field that names another row of this kind,
     from which a new row takes what `inherit` gives it. `effects`: what else is written in the transaction that wrote
-    these rows; `logged`: each write leaves a row of a log, too. `belongs`: without that row, none of these is taken.
+    these rows; `logged`: each write leaves a row of a log, too. `belongs`: without those rows, none of these is taken;
+    it is listed by the first. `within`: keys are made up of a place and an own id.
     `raised`: where other rows make this one newer. `fixed`: fields that never change once a row is there.
     """
 
@@ -127,7 +139,8 @@ class Resource:
     inherit: Callable[[Fields], Fields] = dict
     effects: Callable[[AsyncConnection, Sequence[Written]], Awaitable[Effects]] | None = None
     logged: bool = False
-    belongs: Belongs | None = None
+    belongs: Sequence[Belongs] = ()
+    within: Within | None = None
     raised: Raised | None = None
     fixed: frozenset[str] = frozenset()
 
@@ -148,6 +161,8 @@ class Resource:
 
     def canonical(self, key: str) -> str:
         """The key as it is kept; raises ValueError for what can be none of this resource."""
+        if self.within is not None:
+            return self.within.canonical(key)
         if not self.has_uuids:
             return key
         try:
@@ -155,10 +170,22 @@ class Resource:
         except ValidationError:
             raise ValueError("a UUID") from None
 
+    def home(self, belongs: Belongs, fields: Mapping[str, Any]) -> str:
+        """The key of what a row with these fields belongs to."""
+        named = str(fields[belongs.field])
+        if self.within is None or belongs.field not in self.within.names:
+            return named
+        return f"{fields[self.within.field]}:{named}"
+
+    @property
+    def makes_keys(self) -> bool:
+        """Whether the server makes a key for a row that comes without one."""
+        return self.make_key is not None or (self.within is not None and self.within.numbered)
+
     @cached_property
     def columns(self) -> Sequence[sa.Column[Any]]:
-        """Every column that a client sees: all but the owner."""
-        return [column for column in self.table.columns if column.name != "owner"]
+        """Every column that a client sees: all but the owner, and what is made from others for the database's use."""
+        return [c for c in self.table.columns if c.name != "owner" and c.info != UNSEEN]
 
     @cached_property
     def fields(self) -> Sequence[str]:

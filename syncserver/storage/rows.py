@@ -8,11 +8,10 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import clock
-from syncserver.storage.changes import row_as_json
+from syncserver.storage.changes import as_key, row_as_json, type_of
 from syncserver.storage.resource import Fields, Resource
 
 
@@ -50,7 +49,7 @@ class Stored:
 
 @lru_cache
 def _locked(resource: Resource) -> sa.TextClause:
-    key, kind = resource.key, _type(resource.table.c[resource.key])
+    key, kind = resource.key, type_of(resource.table.c[resource.key])
     return sa.text(f"""
         SELECT t.* FROM unnest(CAST(:owners AS text[]), CAST(:keys AS text[])) AS k (owner, key)
         CROSS JOIN LATERAL (
@@ -112,7 +111,7 @@ def _written(resource: Resource) -> Sequence[str]:
 
 
 def _recordset(resource: Resource) -> str:
-    columns = ", ".join(f'"{name}" {_type(resource.table.c[name])}' for name in _written(resource))
+    columns = ", ".join(f'"{name}" {type_of(resource.table.c[name])}' for name in _written(resource))
     return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS r ({columns})"
 
 
@@ -132,7 +131,7 @@ def _update(resource: Resource) -> sa.TextClause:
 
 @lru_cache
 def _delete(resource: Resource) -> sa.TextClause:
-    kind = _type(resource.table.c[resource.key])
+    kind = type_of(resource.table.c[resource.key])
     return sa.text(f"DELETE FROM {resource.table.name} WHERE owner = :owner AND {resource.key} = CAST(:key AS {kind})")
 
 
@@ -186,7 +185,7 @@ def _list(
 ) -> sa.TextClause:
     key = resource.key
     row = row_as_json(resource, "t", but=frozenset() if whole else resource.heavy)
-    equal = "".join(f' AND t."{name}" = CAST(:{name} AS {_type(resource.table.c[name])})' for name in where)
+    equal = "".join(f' AND t."{name}" = CAST(:{name} AS {type_of(resource.table.c[name])})' for name in where)
     equal += "".join(f" AND ({resource.conditions[name]})" for name in conditions)
     keyset = f" AND t.updated_at <= :at AND (t.updated_at, t.{key}::text) < (:at, :past)" if resumed else ""
     return sa.text(f"""
@@ -197,11 +196,7 @@ def _list(
         ) t
         CROSS JOIN LATERAL (
           SELECT c."offset" FROM changes c
-          WHERE c.owner = t.owner AND c.resource = :resource AND c.key = t.{key}::text OFFSET 0
+          WHERE c.owner = t.owner AND c.resource = :resource AND c.key = {as_key(f"t.{key}")} OFFSET 0
         ) e
         ORDER BY t.updated_at DESC, t.{key}::text DESC
     """)
-
-
-def _type(column: sa.Column[Any]) -> str:
-    return str(column.type.compile(pg.dialect()))  # type: ignore[no-untyped-call]

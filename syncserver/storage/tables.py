@@ -1,9 +1,26 @@
 """The tables that every synced resource stands on, as values. Migrations make them; a test holds both equal."""
 
+from datetime import datetime
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 metadata = sa.MetaData()
+UNSEEN = {"unseen": True}
+"""What marks a column that is made from others, and that no client sees."""
+
+
+def stamp(name: str, *, nullable: bool = False, default: bool = False) -> sa.Column[datetime]:
+    """A column for a moment; `default`: now, where a row does not say it."""
+    moment = sa.DateTime(timezone=True)
+    return sa.Column(name, moment, nullable=nullable, server_default=sa.func.now() if default else None)
+
+
+def written() -> list[sa.Column[Any]]:
+    """The columns that say who wrote a synced row, and when."""
+    return [sa.Column("device_id", sa.Text), sa.Column("device_name", sa.Text), stamp("updated_at")]
+
 
 channels = sa.Table(
     "channels",
@@ -21,9 +38,9 @@ changes = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("op", sa.Text, nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    stamp("updated_at"),
     sa.Column("device_id", sa.Text),
-    sa.Column("removed_at", sa.DateTime(timezone=True)),
+    stamp("removed_at", nullable=True),
     sa.UniqueConstraint("owner", "offset", name="changes_owner_offset_key"),
     sa.Index("changes_removed_at_idx", "removed_at", postgresql_where=sa.text("removed_at IS NOT NULL")),
 )
@@ -48,8 +65,8 @@ conflicts = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("winner", pg.JSONB, nullable=False),
     sa.Column("loser", pg.JSONB, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    sa.Column("restored_at", sa.DateTime(timezone=True)),
+    stamp("created_at", default=True),
+    stamp("restored_at", nullable=True),
     sa.Index("conflicts_owner_created_at_idx", "owner", "created_at"),
     sa.Index("conflicts_created_at_idx", "created_at"),
 )
@@ -62,8 +79,8 @@ mutations = sa.Table(
     sa.Column("mutation_id", pg.UUID(as_uuid=False), primary_key=True),
     sa.Column("offset", sa.BigInteger),
     sa.Column("ack", pg.JSONB, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    sa.Column("claimed_at", sa.DateTime(timezone=True)),
+    stamp("created_at", default=True),
+    stamp("claimed_at", nullable=True),
     sa.Index("mutations_owner_offset_idx", "owner", "offset", postgresql_where=sa.text('"offset" IS NOT NULL')),
     sa.Index("mutations_created_at_idx", "created_at"),
 )
@@ -76,7 +93,7 @@ temporary_keys = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("resource", sa.Text, nullable=False),
     sa.Column("key", sa.Text),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    stamp("created_at", default=True),
     sa.Index("temporary_keys_created_at_idx", "created_at"),
 )
 
@@ -85,10 +102,10 @@ tickets = sa.Table(
     metadata,
     sa.Column("hash", pg.BYTEA, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("token_expires_at", sa.DateTime(timezone=True)),
-    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    stamp("token_expires_at", nullable=True),
+    stamp("expires_at"),
     sa.Column("token_id", sa.Text),
-    sa.Column("issued_at", sa.DateTime(timezone=True)),
+    stamp("issued_at", nullable=True),
     sa.Index("tickets_expires_at_idx", "expires_at"),
 )
 
@@ -97,8 +114,8 @@ revocations = sa.Table(
     metadata,
     sa.Column("owner", sa.Text, primary_key=True),
     sa.Column("token_id", sa.Text, primary_key=True),
-    sa.Column("before", sa.DateTime(timezone=True)),
-    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    stamp("before", nullable=True),
+    stamp("expires_at"),
     sa.Index("revocations_expires_at_idx", "expires_at"),
 )
 
@@ -116,11 +133,54 @@ reading_times = sa.Table(
     sa.Index("reading_times_owner_publication_id_idx", "owner", "publication_id", "quarter"),
 )
 
+_SESSION = ["sessions.owner", "sessions.id"]
+
+node_numbers = sa.Table(
+    "node_numbers",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("session_id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["owner", "session_id"],
+        _SESSION,
+        name="node_numbers_session_fkey",
+        ondelete="CASCADE",
+        deferrable=True,
+        initially="IMMEDIATE",
+    ),
+)
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
+    sa.Column("session_id", pg.UUID(as_uuid=False), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("cancelling", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("report", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    stamp("seen_at", default=True),
+    stamp("created_at", default=True),
+    sa.ForeignKeyConstraint(
+        ["owner", "session_id"],
+        _SESSION,
+        name="imports_session_fkey",
+        ondelete="CASCADE",
+        deferrable=True,
+        initially="IMMEDIATE",
+    ),
+    sa.Index("imports_created_at_idx", "created_at"),
+    sa.Index(
+        "imports_running_idx", "owner", "session_id", unique=True, postgresql_where=sa.text("state = 'running'::text")
+    ),
+)
+
 processes = sa.Table(
     "processes",
     metadata,
     sa.Column("id", pg.UUID(as_uuid=False), primary_key=True),
-    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+    stamp("seen_at"),
 )
 
 presences = sa.Table(
@@ -133,8 +193,8 @@ presences = sa.Table(
     sa.Column("device_name", sa.Text),
     sa.Column("app", sa.Text),
     sa.Column("state", sa.Text),
-    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+    stamp("since"),
+    stamp("seen_at"),
     sa.Index("presences_process_idx", "process"),
 )
 

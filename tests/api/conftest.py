@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.anonymous import Visitor, begun
+from tests.api.workspaces import Workspace
 from tests.harness import Live
 
 
@@ -34,3 +35,9 @@ async def anybody(live: Live) -> AsyncIterator[httpx.AsyncClient]:
 async def visitor(anybody: httpx.AsyncClient) -> Visitor:
     """Somebody with an anonymous session."""
     return await begun(anybody)
+
+
+@pytest.fixture
+def mine(anybody: httpx.AsyncClient, visitor: Visitor) -> Workspace:
+    """That visitor's workspace, empty yet."""
+    return Workspace(anybody, visitor.path, visitor.key)

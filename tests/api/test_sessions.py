@@ -44,6 +44,33 @@ async def test_anybody_may_have_a_session(anybody: httpx.AsyncClient, sql: psyco
     ]
 
 
+async def test_with_a_workspace_it_has_two_nodes_from_the_very_beginning(anybody: httpx.AsyncClient):
+    made = (await anybody.post("/sessions", json={"workspace": True})).json()
+    key = {"Authorization": f"Bearer {made['token']}"}
+    rows = (await anybody.get("/changes", headers=key)).json()["rows"]
+    assert [(row["resource"], row["key"]) for row in rows] == [
+        ("sessions", made["session_id"]),
+        ("nodes", f"{made['session_id']}:N001"),
+        ("nodes", f"{made['session_id']}:N002"),
+    ]
+
+
+async def test_a_session_and_its_first_nodes_are_one_transaction(anybody: httpx.AsyncClient, sql: psycopg.Connection):
+    sql.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON nodes FOR EACH ROW WHEN (new.id LIKE '%N002') EXECUTE FUNCTION refuse();
+    """)
+    assert (await anybody.post("/sessions", json={"workspace": True})).status_code >= 500
+    left = sql.execute("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM nodes)").fetchone()
+    assert left == (0, 0)
+    assert (await anybody.post("/sessions", json={"workspace": False})).status_code == 201
+
+
+async def test_a_wish_that_cannot_be_is_no_session(anybody: httpx.AsyncClient, sql: psycopg.Connection):
+    problem(await anybody.post("/sessions", json={"workspace": "yes"}), 422, "invalid")
+    assert sql.execute("SELECT FROM sessions").rowcount == 0
+
+
 async def test_its_row_is_seen_by_its_own_token_alone(anybody: httpx.AsyncClient, visitor: Visitor):
     other = await begun(anybody)
     row = (await anybody.get(visitor.path, headers=visitor.key)).json()

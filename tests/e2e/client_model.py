@@ -15,8 +15,8 @@ from syncserver_client.http import Page, RefetchNeeded
 from syncserver_client.model import Row
 
 from syncserver.core import clock
+from syncserver.core.patch import merged
 from syncserver.core.resolver import ConflictResolver, Version
-from syncserver.engine.decide import merged
 
 RESOURCE = "progress"
 START = datetime(2026, 1, 1, tzinfo=UTC)

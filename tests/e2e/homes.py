@@ -8,12 +8,11 @@ import httpx
 import orjson
 import psycopg
 
-from syncserver import resources
 from syncserver.core.actor import session_owner
 from tests.harness import Live, token
-from tests.resources.samples import SAMPLES, key_of
+from tests.resources import samples
 
-KEY = "moby-dick"
+KEY = samples.HOME
 """A key that anybody may have: books have the same names in every house."""
 
 _PASSING = {"notes", "presences"}
@@ -39,10 +38,15 @@ class Home:
         """What nobody else may ever be shown."""
         return [self.mark, self.token, *self.names.values()]
 
+    def key(self, resource: str, name: str = KEY) -> str:
+        """The key that its row of this name has."""
+        return samples.key_of(resource, name, self.session)
 
-def mutation(resource: str, op: str, key: str, mark: str, **more: Any) -> dict[str, Any]:
-    data = {"data": SAMPLES[resource](mark)} if op != "remove" else {}
-    made = {"mutation_id": str(uuid4()), "resource": resource, "key": key_of(resource, key), "op": op}
+
+def mutation(of: Home, resource: str, op: str, name: str, mark: str, **more: Any) -> dict[str, Any]:
+    """A write of this owner's row, whoever sends it."""
+    data = {"data": samples.fields_of(resource, mark, of.session)} if op != "remove" else {}
+    made = {"mutation_id": str(uuid4()), "resource": resource, "key": of.key(resource, name), "op": op}
     return {**made, **data, **more}
 
 
@@ -65,7 +69,7 @@ async def reader(live: Live, name: str, mark: str) -> Home:
 async def furnished(live: Live, sql: psycopg.Connection, home: Home) -> Home:
     """The same, with rows of every resource, a conflict, a ledger, a ticket and all else."""
     async with httpx.AsyncClient(base_url=live.url, headers=home.headers, timeout=30) as http:
-        for name in SAMPLES:
+        for name in samples.written():
             await _conflict(http, home, name, KEY)
             await _conflict(http, home, name, "walden")
         await _finished(http, home, "moby-dick")
@@ -83,6 +87,15 @@ async def furnished(live: Live, sql: psycopg.Connection, home: Home) -> Home:
         [home.owner],
     )
     sql.execute(
+        "INSERT INTO node_numbers (owner, session_id, last) VALUES (%s, %s, 7) ON CONFLICT DO NOTHING",
+        [home.owner, home.session],
+    )
+    home.names["import_id"] = str(uuid4())
+    sql.execute(
+        "INSERT INTO imports (owner, id, session_id, state) VALUES (%s, %s, %s, 'done')",
+        [home.owner, home.names["import_id"], home.session],
+    )
+    sql.execute(
         "INSERT INTO presences (owner, connection, process, device_id, device_name, since, seen_at)"
         " VALUES (%s, gen_random_uuid(), gen_random_uuid(), 'phone', %s, now(), now())",
         [home.owner, home.mark],
@@ -93,9 +106,11 @@ async def furnished(live: Live, sql: psycopg.Connection, home: Home) -> Home:
 
 async def _finished(http: httpx.AsyncClient, home: Home, name: str) -> None:
     """A reading session that is over, and its reading."""
-    session = key_of("reading_sessions", f"{name} of {home.mark}")
+    session = home.key("reading_sessions", f"{name} of {home.mark}")
     url = f"/api/v1/reading-sessions/{session}"
-    body = SAMPLES["reading_sessions"](home.mark) | {"status": "completed", "device_name": home.mark}
+    times = {"started_at": "2026-03-01T10:00:00.000000Z", "last_activity": "2026-03-01T10:30:00.000000Z"}
+    body = {**samples.fields_of("reading_sessions", home.mark), **times, "device_name": home.mark}
+    body["status"] = "completed"
     assert (await http.put(url, json=body)).status_code in {200, 409}, "the second time, it is over already"
     home.names["reading"] = session
 
@@ -105,7 +120,7 @@ async def _conflict(http: httpx.AsyncClient, home: Home, resource: str, key: str
         sent = {
             "device": {"id": f"{device} of {home.mark}", "name": home.mark},
             "client_id": device,
-            "mutations": [mutation(resource, "put", key, f"{home.mark} {device}", updated_at=at)],
+            "mutations": [mutation(home, resource, "put", key, f"{home.mark} {device}", updated_at=at)],
         }
         answer = await http.post("/api/v1/push", json=sent)
         assert answer.json()["acks"][0]["status"] in {"applied", "superseded", "merged"}, answer.text
@@ -131,7 +146,3 @@ def stored(sql: psycopg.Connection, home: Home) -> dict[str, list[bytes]]:
         for table in owned_tables(sql)
         if table not in _PASSING
     }
-
-
-def written_resources() -> list[str]:
-    return [resource.name for resource in resources.catalog().values() if not resource.read_only]

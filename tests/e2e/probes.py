@@ -7,6 +7,7 @@ protocol, so that a new one is aimed too; or, where this does not know how, fail
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,8 @@ from fastapi import FastAPI
 
 from syncserver import resources
 from syncserver.core import frames, protocol
-from tests.e2e.homes import KEY, Home, mutation, written_resources
-from tests.resources.samples import SAMPLES, key_of
+from tests.e2e.homes import KEY, Home, mutation
+from tests.resources import samples
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOBODYS = re.compile(r"/healthz|/readyz|/api/(docs|openapi|asyncapi).*|/api/v1/socket")
@@ -53,7 +54,7 @@ def requests(app: FastAPI, of: Home) -> Iterator[Probe]:
     What makes a row comes last: before it, whoever asks has none.
     """
     for method, path, operation in sorted(operations(app), key=lambda found: found[0] == "put"):
-        names = {**of.names, "key": _key(path, of)}
+        names = {**of.names, **_own(of), "key": _key(path, of)}
         given = operation.get("parameters", [])
         url = path
         for parameter in (p["name"] for p in given if p["in"] == "path"):
@@ -67,24 +68,58 @@ def _key(path: str, of: Home) -> str:
     """The key of a row of theirs, where the path is about one."""
     known = {"sessions": of.session, "session-events": of.names["event"], "readings": of.names["reading"]}
     kind = path.split("/")[3]
-    return known.get(kind) or key_of(kind.replace("-", "_"), KEY) if "{key}" in path else KEY
+    return known.get(kind) or of.key(kind.replace("-", "_")) if "{key}" in path else KEY
+
+
+def _own(of: Home) -> dict[str, str]:
+    """Ids in their session of what a path under it may name."""
+    kinds = {"node_id": "nodes", "component_id": "node_components", "relationship_id": "session_relationships"}
+    return {**{name: of.key(kind).rpartition(":")[2] for name, kind in kinds.items()}, "name": "nodes"}
 
 
 def _body(method: str, path: str, of: Home) -> Any:
     """A body that the route takes; for a resource's own routes, one of its rows."""
-    for name in written_resources():
+    for name in samples.written():
         if re.fullmatch(rf"/api/v1/{resources.catalog()[name].path}(/\{{\w+\}})?", path):
-            return SAMPLES[name]("mine")
+            return samples.fields_of(name, "mine", of.session)
     return BODIES[method, path](of)
 
 
+def _given(body: Any, _: Home) -> Any:
+    return body
+
+
 _ACTIONS = resources.catalog()["reading_sessions"].actions
+_SESSION = "/api/v1/sessions/{key}"
+_NODE = f"{_SESSION}/nodes/{{node_id}}"
+_COMPONENT = {"component_id": "mine", "type": "text"}
+_RELATIONSHIP = {"from_node": "N001", "to_node": "N001", "type": "mine"}
+_BULK = {
+    "nodes": ([{"title": "mine"}], ["N001"]),
+    "components": ([{**_COMPONENT, "node_id": "N001"}], ["mine"]),
+    "relationships": ([_RELATIONSHIP], ["mine"]),
+}
 BODIES: dict[tuple[str, str], Any] = {
+    ("post", f"{_SESSION}/nodes"): lambda _: {"title": "mine"},
+    ("put", _NODE): lambda _: {"title": "mine"},
+    ("patch", _NODE): lambda _: {"title": "mine"},
+    ("post", f"{_NODE}/components"): lambda _: _COMPONENT,
+    ("put", f"{_NODE}/components"): lambda _: {"components": [_COMPONENT]},
+    ("patch", f"{_NODE}/components/{{component_id}}"): lambda _: {"type": "mine"},
+    ("post", f"{_NODE}/components/{{component_id}}/move"): lambda _: {"position": 0},
+    ("post", f"{_SESSION}/relationships"): lambda _: _RELATIONSHIP,
+    ("put", f"{_SESSION}/relationships/{{relationship_id}}"): lambda _: _RELATIONSHIP,
+    ("patch", f"{_SESSION}/relationships/{{relationship_id}}"): lambda _: {"type": "mine"},
+    ("post", f"{_SESSION}/import"): lambda _: None,
+    ("post", f"{_SESSION}/bulk"): lambda _: {name: made for name, (made, _) in _BULK.items()},
+    **{("post", f"{_SESSION}/bulk/{name}"): partial(_given, made) for name, (made, _) in _BULK.items()},
+    **{("delete", f"{_SESSION}/bulk/{name}"): partial(_given, gone) for name, (_, gone) in _BULK.items()},
     ("post", "/api/v1/push"): lambda of: {
         "device": {"id": "phone"},
         "client_id": "phone",
         "mutations": pushes(of),
     },
+    ("post", "/api/v1/sessions"): lambda _: {"workspace": True},
     ("post", "/api/v1/verify"): lambda of: {"cursor": of.names["cursor"], "digests": {}},
     ("post", "/api/v1/conflicts/{conflict_id}/restore"): lambda _: {},
     ("post", "/api/v1/sessions/{key}/claim"): lambda _: {"token": "not the visitor's"},
@@ -95,18 +130,18 @@ BODIES: dict[tuple[str, str], Any] = {
         "fields": {"title": "mine"},
     },
     ("post", "/api/v1/conversations/{key}/messages"): lambda _: {"role": "user", "content": "mine"},
-    ("post", "/api/v1/reading-sessions/sync"): lambda _: {
+    ("post", "/api/v1/reading-sessions/sync"): lambda of: {
         "device": {"id": "phone"},
         "client_id": "phone",
-        "sessions": [{"temp_id": "mine", "publication_id": "mine", "resumed_from": key_of("reading_sessions", KEY)}],
+        "sessions": [{"temp_id": "mine", "publication_id": "mine", "resumed_from": of.key("reading_sessions")}],
     },
 }
 
 
 def pushes(of: Home) -> list[dict[str, Any]]:
     """Changes and removals of rows that are another's, of every resource."""
-    made = [mutation(name, op, KEY, "mine") for name in written_resources() for op in ("patch", "remove")]
-    return [*made, {**mutation("progress", "remove", of.session, "mine"), "resource": "sessions"}]
+    made = [mutation(of, name, op, KEY, "mine") for name in samples.written() for op in ("patch", "remove")]
+    return [*made, {**mutation(of, "progress", "remove", of.session, "mine"), "resource": "sessions"}]
 
 
 def said(of: Home, own_token: str) -> dict[str, dict[str, Any]]:

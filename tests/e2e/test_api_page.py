@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from syncserver import resources
 from tests import shell
 from tests.harness import Program
 
@@ -17,13 +18,17 @@ READING = ("/api/v1/reading-sessions", "/api/v1/session-events", "/api/v1/readin
 CONVERSATIONS = ("/api/v1/conversations", "/api/v1/messages")
 """docs/conversations.md"""
 
+WORKSPACE = ("/api/v1/nodes", "/api/v1/node-components", "/api/v1/session-relationships")
+"""docs/workspace.md"""
+
 _ELSEWHERE = (
-    "/api/v1/sessions",  # docs/sessions.md
+    "/api/v1/sessions",  # docs/sessions.md, docs/workspace.md
     "/api/v1/stats",  # docs/statistics.md
     *READING,
     *CONVERSATIONS,
+    *(f"/api/v1/{resource.path}" for name, resource in resources.catalog().items() if name != "progress"),
 )
-"""Pages of their own have these, and tests of their own."""
+"""Pages of their own have these, and tests of their own; progress stands for what all resources have."""
 
 _FOR_BROWSERS = {("GET", "/api/docs"), ("GET", "/api/docs/{file}"), ("GET", "/api/asyncapi")}
 _LOST = ("PUT", "/api/v1/progress/emma", 409)

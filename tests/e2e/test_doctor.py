@@ -14,10 +14,11 @@ import pytest
 import syncserver_client
 from syncserver_client import Client
 
-from syncserver.app import doctor, held
+from syncserver.app import advice, held
 from syncserver.storage import diagnosis
 from tests.harness import Live, Program, Urls, command, token
 from tests.storage.broken import past_the_triggers, put, triggers_disabled
+from tests.storage.workspace_rows import component, key, workspace
 
 _PATIENCE_S = 20
 Run = Callable[..., CompletedProcess[str]]
@@ -49,7 +50,7 @@ async def holds(client: Client, *keys: str) -> None:
 
 
 def test_every_fault_has_a_meaning_and_an_advice():
-    assert set(doctor._ADVICE) == {*diagnosis.Fault, *held.Fault}
+    assert set(advice.OF) == {*diagnosis.Fault, *held.Fault}
 
 
 @pytest.mark.usefixtures("written")
@@ -139,6 +140,36 @@ def test_a_database_without_tables_or_none_at_all_is_answered_with_a_sentence(ru
     assert "Traceback" not in bare.stderr + away.stderr
 
 
+def test_what_is_wrong_in_a_workspace_is_told_and_mended(run: Run, sql: psycopg.Connection):
+    workspace(sql)
+    sql.execute("DELETE FROM nodes WHERE node_id = 'N001'")
+    with past_the_triggers(sql):
+        component(sql, "late")
+        component(sql, "kept", of="N003")
+        component(sql, "stray", of="bogus")
+    sql.execute("DELETE FROM nodes WHERE node_id = 'N002'")
+    sql.execute("UPDATE node_numbers SET last = 0")
+    sql.execute("ALTER TABLE node_components DROP CONSTRAINT node_components_rank_check")
+    said = run("doctor", "--user", "ada")
+    assert (said.returncode, said.stderr) == (1, "")
+    assert "BAD   home_removed: what the row belongs to was removed" in said.stdout
+    assert f"node_components {key('late')}: its node_id names {key('N001')} of nodes, which is not there" in said.stdout
+    mended = run("doctor", "--user", "ada", "--mend", "--json")
+    found = json.loads(mended.stdout)
+    faults = ["constraint", "home_lost", "home_removed", "homeless", "no_entry", "number"]
+    assert sorted({one["fault"] for one in found["findings"]}) == faults
+    assert all(one["meaning"] and one["advice"] for one in found["findings"])
+    assert (mended.returncode, found["repaired"], found["mended"]) == (1, 2, 2), (
+        "N003 made anew is past what was removed"
+    )
+    assert [(one["fault"], one["key"]) for one in found["remaining"]] == [
+        ("homeless", key("stray")),
+        ("constraint", None),
+    ]
+    components = sql.execute("SELECT component_id FROM node_components ORDER BY 1").fetchall()
+    assert components == [("kept",), ("stray",)]
+
+
 # -- with devices ------------------------------------------------------------
 
 
@@ -196,6 +227,7 @@ async def test_after_rotate_epoch_every_device_fetches_again_and_nothing_is_lost
     assert "Nothing is lost" in said.stdout
 
 
+@pytest.mark.long
 def test_after_a_recovery_from_a_backup_the_log_has_a_new_epoch_by_itself(program: Program):
     """PostgreSQL ends a recovery on a timeline of its own: what devices hold may be newer than what came back."""
     program.start()

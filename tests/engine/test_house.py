@@ -8,6 +8,7 @@ import pytest
 from syncserver.core.actor import Device
 from syncserver.engine.decide import Sender
 from syncserver.engine.house import Guest, House
+from syncserver.engine.imports import Imports
 from syncserver.engine.limits import Limits
 
 ADA, BEN = "user:ada", "user:ben"
@@ -25,8 +26,9 @@ def gone() -> list[Guest]:
 @pytest.fixture
 def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
-    unused = ("push", "pull", "hub", "tickets", "sessions", "claim", "verification", "statistics")
+    unused = ("push", "whole", "exports", "pull", "hub", "tickets", "sessions", "claim", "verification", "statistics")
     arguments: dict[str, Any] = dict.fromkeys(unused)
+    arguments["imports"] = Imports(cast("Any", None), cast("Any", None), cast("Any", None))
     arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
     return House(**arguments, gone=gone.append, limits=Limits(sockets_per_owner=0, streams_per_owner=0))
 

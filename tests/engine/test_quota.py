@@ -125,13 +125,13 @@ async def test_below_the_limit_nobody_is_counted_and_heads_are_asked_once_a_minu
         raise AssertionError
 
     monkeypatch.setattr(room, "rows", never)
-    really = changes.heads
+    really = changes.newest
 
     async def noted(connection: Any, owners: Any) -> Any:
         asked.append(list(owners))
         return await really(connection, owners)
 
-    monkeypatch.setattr(changes, "heads", noted)
+    monkeypatch.setattr(changes, "newest", noted)
     async with door(server, catalog, 1_000, clock) as push:
         for number in range(5):
             await push(put(number))

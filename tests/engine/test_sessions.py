@@ -107,6 +107,30 @@ async def test_an_answer_that_was_on_its_way_when_the_bell_rang_is_not_kept(
     assert (await house.validate(owner(begun), begun.id)).last_accessed > first.last_accessed
 
 
+async def test_of_two_answers_on_their_way_the_one_asked_for_after_the_bell_is_kept(
+    house: Sessions, database: Urls, sql: psycopg.Connection
+):
+    begun = await house.begin()
+    with psycopg.connect(database.owner) as another:
+        another.execute("SELECT FROM sessions FOR UPDATE")
+        before = asyncio.create_task(house.validate(owner(begun), begun.id))
+        await asyncio.to_thread(until_locked_out, sql, "%UPDATE sessions%")
+        house.forget(owner(begun))
+        after = asyncio.create_task(house.validate(owner(begun), begun.id))
+        await asyncio.sleep(0)
+        another.commit()
+    _, kept = await asyncio.gather(before, after)
+    assert await house.validate(owner(begun), begun.id) is kept
+
+
+async def test_a_session_that_is_not_there_leaves_nothing_behind(house: Sessions, sql: psycopg.Connection):
+    begun = await house.begin()
+    sql.execute("DELETE FROM sessions")
+    with pytest.raises(NotFound):
+        await house.validate(owner(begun), begun.id)
+    assert (house._known, house._reading) == ({}, {})
+
+
 async def test_a_claimed_session_is_asked_for_each_time(house: Sessions, sql: psycopg.Connection):
     begun = await house.begin()
     sql.execute("UPDATE sessions SET owner = 'user:ada'")

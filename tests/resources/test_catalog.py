@@ -3,7 +3,7 @@ import pytest
 from syncserver import resources
 from syncserver.storage import tables
 from syncserver.storage.resource import Catalog, Resource
-from tests.resources.samples import SAMPLES
+from tests.resources import samples
 
 CATALOG = resources.catalog()
 
@@ -22,10 +22,19 @@ def test_each_resource_stands_on_a_table_whose_key_begins_with_the_owner(resourc
     assert {"updated_at", "device_id"} <= set(resource.table.columns.keys())
 
 
-def test_there_is_a_sample_of_each_resource_that_clients_write():
-    assert set(SAMPLES) == {resource.name for resource in CATALOG.values() if not resource.read_only}
-    for name, sample in SAMPLES.items():
-        CATALOG[name].model.model_validate(sample("mark"))
+@pytest.mark.parametrize("name", samples.written())
+def test_a_sample_of_each_resource_that_clients_write_shows_its_mark(name: str):
+    one, other = (samples.fields_of(name, mark) for mark in ("the mark of one", "the mark of another"))
+    assert one[samples.marked(name, "the mark of one")] == "the mark of one"
+    assert one.keys() == other.keys()
+    assert samples.key_of(name, "a") == CATALOG[name].canonical(samples.key_of(name, "a")) != samples.key_of(name, "b")
+
+
+def test_samples_are_written_after_what_they_belong_to():
+    names = samples.written()
+    assert {*names} == {resource.name for resource in CATALOG.values() if not resource.read_only}
+    for n, name in enumerate(names):
+        assert {home for home, _ in samples.homes_of(name)} <= {*names[:n]}
 
 
 @pytest.mark.parametrize("resource", CATALOG.values(), ids=lambda r: r.name)

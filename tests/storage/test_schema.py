@@ -134,7 +134,7 @@ async def test_an_owner_that_is_no_superuser_can_migrate_and_the_server_can_writ
             await connection.execute(sa.text("UPDATE reading_progress SET percentage = 0.5, updated_at = now()"))
             await connection.execute(sa.text("DELETE FROM reading_progress"))
             await connection.execute(
-                sa.text("SELECT sync_removed_v2('user:ada', 'progress', 'moby', now(), 'phone'), sync_epoch_v1()")
+                sa.text("SELECT sync_removed_v3('user:ada', 'progress', 'moby', now(), 'phone'), sync_epoch_v1()")
             )
             found = await connection.execute(sa.text('SELECT owner, key, "offset", op, device_id FROM changes'))
             assert [tuple(row) for row in found] == [("user:ada", "moby", 4, "remove", "phone")]

@@ -7,13 +7,28 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from syncserver import resources
 from syncserver.core.actor import session_owner
 from syncserver.core.errors import Unauthorised
 from syncserver.storage import sessions
 from syncserver.storage.database import Database
 from tests.harness import Urls
+from tests.resources import samples
 
 ENDED = "SE404"
+
+_PLACE = (
+    "WITH s AS (INSERT INTO sessions (owner, id)"
+    " SELECT %(o)s, gen_random_uuid() WHERE %(o)s::text LIKE 'user:%%' RETURNING id), k AS (SELECT id FROM s UNION ALL"
+    " SELECT CASE WHEN %(o)s::text LIKE 'session:%%' THEN substr(%(o)s::text, 9)::uuid END"
+    " WHERE %(o)s::text LIKE 'session:%%')"
+)
+"""A session: the visitor's, whether or not it is there, or a new one of a reader's."""
+
+_NODE = (
+    f"{_PLACE}, n AS (INSERT INTO nodes (owner, id, session_id) SELECT %(o)s, id || ':N009', id FROM k"
+    " ON CONFLICT DO NOTHING)"
+)
 
 INSERTS = {
     "reading_progress": "INSERT INTO reading_progress (owner, publication_id) VALUES (%(o)s, 'moby')",
@@ -30,6 +45,14 @@ INSERTS = {
     " VALUES (%(o)s, gen_random_uuid(), 'On Ahab') RETURNING id)"
     " INSERT INTO messages (owner, id, conversation_id, role, content)"
     " SELECT %(o)s, gen_random_uuid(), id, 'user', 'Hi' FROM c",
+    "nodes": f"{_PLACE} INSERT INTO nodes (owner, id, session_id) SELECT %(o)s, id || ':N001', id FROM k",
+    "node_components": f"{_NODE} INSERT INTO node_components (owner, id, session_id, node_id, rank, type)"
+    " SELECT %(o)s, id || ':c', id, 'N009', 'V', 'text' FROM k",
+    "session_relationships": f"{_NODE} INSERT INTO session_relationships"
+    " (owner, id, session_id, from_node, to_node, type) SELECT %(o)s, id || ':r', id, 'N009', 'N009', 'knows' FROM k",
+    "node_numbers": f"{_PLACE} INSERT INTO node_numbers (owner, session_id, last) SELECT %(o)s, id, 7 FROM k",
+    "imports": f"{_PLACE} INSERT INTO imports (owner, id, session_id, state)"
+    " SELECT %(o)s, gen_random_uuid(), id, 'done' FROM k",
     "channels": "INSERT INTO channels (owner) VALUES (%(o)s)",
     "mutations": "INSERT INTO mutations (owner, client_id, mutation_id, ack)"
     " VALUES (%(o)s, 'c', gen_random_uuid(), '{}')",
@@ -46,9 +69,15 @@ INSERTS = {
 }
 """One row of each table that keeps owners apart; the log is written by triggers, and `sessions` is what it is about."""
 
+DERIVED = {r.table.name: r.name for r in resources.catalog().values() if r.table.name not in {*INSERTS, "sessions"}}
+"""Tables of resources whose rows can be made of what the resource says."""
+
 
 def insert(sql: psycopg.Connection, table: str, owner: str) -> None:
-    sql.execute(INSERTS[table].encode(), {"o": owner, "h": uuid4().bytes})
+    if table in DERIVED:
+        samples.insert(sql, DERIVED[table], owner, samples.key_of(DERIVED[table], str(uuid4())), "mark")
+    else:
+        sql.execute(INSERTS[table].encode(), {"o": owner, "h": uuid4().bytes})
 
 
 def begin(sql: psycopg.Connection) -> str:
@@ -60,7 +89,7 @@ def begin(sql: psycopg.Connection) -> str:
 
 def filled(sql: psycopg.Connection) -> str:
     owner = begin(sql)
-    for table in INSERTS:
+    for table in (*INSERTS, *DERIVED):
         if table != "channels":  # the session's own change has made it
             insert(sql, table, owner)
     assert tables_of(sql, owner) == {*owned(sql)}
@@ -82,7 +111,7 @@ def tables_of(sql: psycopg.Connection, owner: str) -> set[str]:
 
 
 def test_every_table_with_an_owner_is_filled_here(sql: psycopg.Connection):
-    assert {*owned(sql)} == {*INSERTS, "changes", "sessions"}
+    assert {*owned(sql)} == {*INSERTS, *DERIVED, "changes", "sessions"}
 
 
 # -- the row -----------------------------------------------------------------
@@ -153,7 +182,7 @@ def test_a_visitor_owns_its_own_session_and_no_device_is_noted(sql: psycopg.Conn
 # -- nothing without it ------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", INSERTS)
+@pytest.mark.parametrize("table", [*INSERTS, *DERIVED])
 def test_nothing_is_written_for_a_session_that_is_not_there(sql: psycopg.Connection, table: str):
     with pytest.raises(psycopg.Error) as refused:
         insert(sql, table, f"session:{uuid4()}")
