@@ -4,12 +4,13 @@ async with connect("http://127.0.0.1:8000", token, device="phone") as client: ..
 """
 
 from syncserver_client.acks import AckWatch
-from syncserver_client.autosave import AutoSaver
+from syncserver_client.autosave import AutoSaver, NodeSaver
 from syncserver_client.client import Client, connect
 from syncserver_client.company import Broadcast, Presence
 from syncserver_client.conflict import Conflict, ConflictNote, ConflictPage, Version
 from syncserver_client.difference import Unsayable
 from syncserver_client.errors import Claimed, Closed, Fatal, Offline, Rejected, StoreRefused, SyncError
+from syncserver_client.growing import Growing
 from syncserver_client.model import MIRRORED, Change, Row, RowId, State
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.saves import SaveState, Saving
@@ -33,7 +34,9 @@ __all__ = [
     "ConflictNote",
     "ConflictPage",
     "Fatal",
+    "Growing",
     "Mutation",
+    "NodeSaver",
     "Offline",
     "Presence",
     "Rejected",

@@ -10,6 +10,7 @@ from types import MappingProxyType, TracebackType
 
 from syncserver_client.clock import system_now
 from syncserver_client.core import Core
+from syncserver_client.editing import Editing
 from syncserver_client.model import Change, Row, State
 from syncserver_client.reading import Reading
 from syncserver_client.reviewing import Reviewing
@@ -21,7 +22,7 @@ from syncserver_client.token import Token
 from syncserver_client.writing import Writing
 
 
-class Client(Writing, Talking, Reviewing, Reading):
+class Client(Writing, Talking, Reviewing, Reading, Editing):
     """One device's live copy of its owner's rows. Made by `connect`; runs between `open` and `close`."""
 
     def __init__(self, settings: Settings, token: Token) -> None:

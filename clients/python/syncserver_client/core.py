@@ -160,7 +160,8 @@ class Core:
         entries = self.outbox.add_all(based, awaited=awaited)
         self._durably(self.memory.commit)
         now = self.clock.now()
-        self.fanout.publish(change for entry in entries for change in self.memory.write(entry.mutation, now))
+        fresh = [entry.mutation for entry in entries if entry.known is None]
+        self.fanout.publish(change for mutation in fresh for change in self.memory.write(mutation, now))
         return entries
 
     def let_go(self, entries: Iterable[Entry]) -> None:

@@ -55,6 +55,13 @@ class KeptQueue:
         found = self._store.read("SELECT ack FROM answered WHERE unheard ORDER BY seq")
         return [Ack.from_wire(decode_object(ack)) for (ack,) in found]
 
+    def unheard_fleeting(self) -> list[Ack]:
+        """Of these, those of fleeting writes, which the server may never have seen."""
+        found = self._store.read(
+            "SELECT ack FROM answered WHERE unheard AND json_extract(CAST(mutation AS TEXT), '$.fleeting') ORDER BY seq"
+        )
+        return [Ack.from_wire(decode_object(ack)) for (ack,) in found]
+
     def add(self, kept: Kept) -> None:
         """A write waits."""
         self._store.write(
@@ -119,6 +126,7 @@ def _record(kept: Kept) -> bytes:
             "made_at": format_stamp(kept.made_at),
             "policy": mutation.policy,
             "after": mutation.after,
+            "fleeting": mutation.fleeting,
         }
     )
 
@@ -135,6 +143,7 @@ def _kept(record: bytes, body: bytes | None, ack: bytes | None = None) -> Kept:
         known["policy"],
         tuple(known["after"]),
         known["mutation_id"],
+        known.get("fleeting", False),
     )
     answer = Ack.from_wire(decode_object(ack)) if ack is not None else None
     return Kept(mutation, known["base"], parse_stamp(known["made_at"]), body or b"", answer)

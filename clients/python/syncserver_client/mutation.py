@@ -18,7 +18,8 @@ class Mutation:
 
     `base` is the offset at which the writer last saw the row (MIRRORED: what this client last saw; None: never
     saw one). `updated_at` None: the corrected time of the call. `key` may be `{"temp": ".."}` where the server
-    makes the id. `after` names mutations that must have worked first.
+    makes the id. `after` names mutations that must have worked first. `fleeting`, of a patch: it need not arrive where
+    the next write to the row waits too and is a patch that says all it says; it is answered as that is.
     """
 
     op: str
@@ -30,6 +31,7 @@ class Mutation:
     policy: str | None = None
     after: tuple[str, ...] = ()
     mutation_id: str = field(default_factory=uuid7)
+    fleeting: bool = False
 
     @property
     def row_id(self) -> RowId | None:

@@ -7,11 +7,12 @@ this run of the program or the next, is the same write with the same id and stam
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from syncserver_client import fleeting
 from syncserver_client.backoff import Backoff
 from syncserver_client.clock import Clock
 from syncserver_client.errors import SyncError
@@ -21,6 +22,7 @@ from syncserver_client.socket import Limits
 from syncserver_client.wire import decode_object, encode, encode_strictly, format_stamp
 
 ENVELOPE_BYTES = 1024  # room for what stands around the mutations in a frame
+REMEMBERED = 1024  # answered writes that the server never saw, and that may be named or queued once more
 Settled = Callable[[Sequence[tuple["Entry", Ack]]], None]
 
 
@@ -38,6 +40,8 @@ class Entry:
     body: bytes = b""
     sent: bool = False  # in the socket's last frame, and not answered yet
     alone: bool = False  # shares no frame: something in its last one was refused as a whole
+    bare: bool = False  # what would have stood for it was refused: it goes itself
+    known: Ack | None = None  # it was answered before it was queued (again)
 
 
 class Outbox:
@@ -60,6 +64,9 @@ class Outbox:
         self._settled = settled
         self._entries: dict[str, Entry] = {}
         self._raw: list[Entry] = []  # kept in the queue without a body: the clock was not known when they were made
+        self._unsent: dict[str, Ack] = {}  # answers of writes for which a later one stood, the latest last
+        for ack in queue.unheard_fleeting() if queue is not None else ():
+            self._remember(ack)
         self.stirred = asyncio.Event()
         for kept in queue.waiting() if queue is not None else ():
             entry = Entry(kept.mutation, kept.base, kept.made_at, backoff.again(), stays=True, body=kept.body)
@@ -83,13 +90,15 @@ class Outbox:
         """Queue mutations with their bases, all or none; durable at the queue's next commit.
 
         TypeError or ValueError if a value is no JSON, or an id no UUID or taken. One that waits already, but not for
-        its writer's sake, is taken up again instead of twice.
+        its writer's sake, is taken up again instead of twice. One that another stood for has its answer at once.
         """
         self._check([mutation for mutation, _ in mutations])
         entries = [self._entry(mutation, base) for mutation, base in mutations]
         for entry in entries:
             entry.stays = entry.stays or self._queue is not None or not awaited
             entry.answer = asyncio.get_running_loop().create_future() if awaited else None
+            if entry.known is not None and entry.answer is not None:
+                entry.answer.set_result(entry.known)
         self.stirred.set()
         return entries
 
@@ -128,6 +137,9 @@ class Outbox:
         if present is not None:
             return present
         entry = Entry(mutation, base, self._clock.raw(), self._backoff.again())
+        if mutation.mutation_id in self._unsent:
+            entry.known = replace(self._unsent[mutation.mutation_id], status="duplicate")
+            return entry
         self._entries[mutation.mutation_id] = entry
         if self._queue is not None:
             self._queue.add(Kept(mutation, base, entry.made_at))
@@ -154,28 +166,46 @@ class Outbox:
     def batch(self, now: float, limits: Limits) -> list[Entry]:
         """What to send next, within the limits of one frame. One that alone is too large is rejected here."""
         self._encode_all()
+        chosen = self._chosen(now, limits)
+        if self._queue is not None:
+            self._queue.commit()  # what is sent can be sent again, byte for byte, whatever happens now
+        return chosen
+
+    def _chosen(self, now: float, limits: Limits) -> list[Entry]:
         chosen: list[Entry] = []
         room = limits.frame_bytes - ENVELOPE_BYTES
+        held = self._held()
+        standing = set(held.values())
         for entry in tuple(self._entries.values()):
             if entry.due > now:
                 # What is on its way, or waits for another try, holds back what came after it. The server may put an
                 # early write off and take a later one that was sent behind it; then the early one would lose.
                 break
-            size = len(self._encoded(entry)) + 1
+            size = len(self._encoded(entry)) + 1  # of one that is held back too: its stamp is older than the next
+            if entry.mutation.mutation_id in held:
+                continue
             if size > limits.frame_bytes - ENVELOPE_BYTES:
                 self.reject([entry], "too_large", "larger than a frame may be")
+                if entry.mutation.mutation_id in standing:
+                    break  # what it stood for comes before the rest
                 continue
-            if len(chosen) >= limits.mutations or size > room or (chosen and (entry.alone or chosen[0].alone)):
+            if len(chosen) >= limits.mutations or size > room or _apart(entry, chosen, standing):
                 break
             chosen.append(entry)
             room -= size
-        if self._queue is not None:
-            self._queue.commit()  # what is sent can be sent again, byte for byte, whatever happens now
         return chosen
 
+    def _held(self) -> dict[str, str]:
+        return fleeting.held(self._entries.values())
+
     def next_due(self) -> float | None:
-        """When there may be something to send; None if nothing waits. The oldest holds back the rest."""
-        return next((entry.due for entry in self._entries.values()), None)
+        """When there may be something to send; None if nothing waits. What is older holds back the rest."""
+        held, due = self._held(), None
+        for entry in self._entries.values():
+            due = entry.due if due is None else max(due, entry.due)
+            if entry.mutation.mutation_id not in held:
+                break
+        return due
 
     def sent(self, entries: Sequence[Entry], due: float) -> None:
         """These went out in one frame of the socket; if no ack comes, send them again at `due`."""
@@ -189,7 +219,7 @@ class Outbox:
 
     def answer(self, acks: Iterable[Ack], now: float) -> list[tuple[Mutation, Ack]]:
         """Take acks; those that settled a mutation. `deferred` settles nothing: it is sent again after a pause."""
-        settled = []
+        settled: dict[str, tuple[Entry, Ack]] = {}
         for ack in acks:
             entry = self._entries.get(ack.mutation_id)
             if entry is None:
@@ -199,12 +229,10 @@ class Outbox:
                 self.postpone([entry], now)
                 self.stirred.set()
                 continue
-            del self._entries[ack.mutation_id]
-            settled.append((entry, ack))
-        self._settle(settled)
+            settled.setdefault(ack.mutation_id, (entry, ack))
         if settled:
             self.stirred.set()
-        return [(entry.mutation, ack) for entry, ack in settled]
+        return [(entry.mutation, ack) for entry, ack in self._settle(list(settled.values()))]
 
     def rebase(self) -> None:
         """All is fetched again, so no offset means what it did: each write that waits goes by its stamp alone.
@@ -247,15 +275,39 @@ class Outbox:
                 entry.answer.set_exception(error)
         self._entries.clear()
 
-    def _settle(self, settled: Sequence[tuple[Entry, Ack]]) -> None:
-        if not settled:
-            return
+    def _settle(self, answered: Sequence[tuple[Entry, Ack]]) -> Sequence[tuple[Entry, Ack]]:
+        """Take away what was answered, and what it stood for; all of it, told to whoever waits."""
+        if not answered:
+            return ()
+        settled = [*self._stood_for(answered), *answered]
         for entry, _ in settled:
             self._entries.pop(entry.mutation.mutation_id, None)
         self._settled(settled)
         for entry, ack in settled:
             if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_result(ack)
+        return settled
+
+    def _stood_for(self, answered: Sequence[tuple[Entry, Ack]]) -> list[tuple[Entry, Ack]]:
+        """The writes that need not be sent any more, oldest first; where the later one was refused, they must."""
+        acks = {entry.mutation.mutation_id: ack for entry, ack in answered}
+        found: list[tuple[Entry, Ack]] = []
+        for name, later in self._held().items():
+            if name in acks or later not in acks:
+                continue
+            acks[name] = ack = replace(acks[later], mutation_id=name)
+            if ack.refused:
+                self._entries[name].bare = True
+            else:
+                found.append((self._entries[name], ack))
+                self._remember(ack)
+        return found[::-1]
+
+    def _remember(self, ack: Ack) -> None:
+        """The server has never seen this write, so who names it or queues it again gets its answer here."""
+        self._unsent[ack.mutation_id] = ack
+        if len(self._unsent) > REMEMBERED:
+            del self._unsent[next(iter(self._unsent))]
 
     def _encoded(self, entry: Entry) -> bytes:
         if not entry.body:
@@ -277,6 +329,15 @@ class Outbox:
         }
         if mutation.policy is not None:
             wire["policy"] = mutation.policy
-        if mutation.after:
-            wire["after"] = list(mutation.after)
+        after = [name for name in mutation.after if name not in self._unsent]
+        if after:
+            wire["after"] = after
         return wire
+
+
+def _apart(entry: Entry, chosen: Sequence[Entry], standing: Container[str]) -> bool:
+    """Whether it may not share a frame with these: what they stand for would come before it, if they are refused."""
+    if not chosen:
+        return False
+    rows = {other.mutation.row_id for other in chosen if other.mutation.mutation_id in standing} if standing else ()
+    return entry.alone or chosen[0].alone or entry.mutation.row_id in rows

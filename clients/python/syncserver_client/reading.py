@@ -53,7 +53,7 @@ class Reading:
         A change is queued when nothing followed it for `quiet_s`, and `most_s` after it was made at the latest.
         ValueError for what is no UUID, and unless 0 <= quiet_s <= most_s.
         """
-        return AutoSaver(self._core, session_id, quiet_s=quiet_s, most_s=most_s)
+        return AutoSaver(self._core, str(UUID(session_id)), quiet_s=quiet_s, most_s=most_s)
 
     def pause_reading(self, session_id: str) -> str:
         """Rest: the mutation's id."""

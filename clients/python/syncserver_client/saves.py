@@ -1,28 +1,54 @@
-"""What one reading session has to save: pure, no clock, no I/O. Times are monotonic seconds, the caller's.
+"""What one row that is edited has to save: pure, no clock, no I/O. Times are monotonic seconds, the caller's.
 
-Three states of the session's fields: `good`, which the server is known to have; `queued`, that with the saves on it
+Three states of the row's fields: `good`, which the server is known to have; `queued`, that with the saves on it
 which have no answer yet; and `wanted`, which the app asked for last. A save says what leads from `queued` to `wanted`.
-Where another device won, `good` is its version from then on, and nothing is saved until the app has chosen.
+Where another device won, `good` is its version from then on, and nothing is saved until the app has chosen. Of a kind
+that joins, that is only so where both said something of the same member.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from syncserver_client.debounce import Debounce
-from syncserver_client.difference import LOCATOR, Unsayable, changed, replacing, without_nulls
+from syncserver_client.difference import LOCATOR, Unsayable, apart, changed, replacing, without_nulls
 from syncserver_client.errors import Rejected
 from syncserver_client.model import Row
 from syncserver_client.mutation import Ack
 from syncserver_client.overlay import merged
 from syncserver_client.wire import JsonObject, canonical, decode_object, encode_strictly
 
-GONE = frozenset({"removed", "not_found"})  # codes of a session that is not there
-COMPLETED = "completed"
-FIELDS = ("locator", "percentage", "active_seconds", "state")  # what is saved of a session; the rest is not ours
+GONE = frozenset({"removed", "not_found"})  # codes of a row that is not there
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How rows of a resource are saved. `fields`: those that are; the rest is not ours.
+
+    `open`: fields that hold any JSON, saved by the members that differ. `place`: one that goes whole. `final`: whether
+    a row with these fields takes no more saves. `joins`: what lost is saved again by itself over another device's,
+    where the two said nothing of the same member.
+    """
+
+    resource: str
+    fields: tuple[str, ...]
+    open: tuple[str, ...] = ()
+    place: str | None = None
+    final: Callable[[JsonObject], bool] = lambda _: False
+    joins: bool = False
+
+
+SESSION = Kind(
+    "reading_sessions",
+    ("locator", "percentage", "active_seconds", "state"),
+    open=("state",),
+    place="locator",
+    final=lambda fields: fields.get("status") == "completed",
+)
+NODE = Kind("nodes", ("title", "content", "metadata"), open=("metadata",), joins=True)
 
 
 class Saving(StrEnum):
@@ -37,8 +63,9 @@ class Saving(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """`row`: the winner of a conflict, None where the session was removed. `ended`: it takes no more saves.
+    """`row`: the winner of a conflict, None where the row was removed. `ended`: it takes no more saves.
 
+    `mine`: the fields as this device meant them; `differs`: those that it changed and that are another way in `row`.
     `conflict_id`: the server's record of what lost; see `Client.get_conflict` and `Client.restore`.
     """
 
@@ -48,6 +75,8 @@ class SaveState:
     conflict_id: str | None = None
     code: str | None = None
     detail: str | None = None
+    mine: JsonObject | None = None
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +89,18 @@ class _Lost:
 
 
 class Saves:
-    """`known`: the session's fields as this client shows them; `pending`: patches in them that have no answer yet."""
+    """`known`: the row's fields as this client shows them; `pending`: patches in them that have no answer yet."""
 
-    def __init__(self, known: JsonObject, debounce: Debounce, pending: Iterable[tuple[str, JsonObject]] = ()) -> None:
-        self._good = _ours(known)
-        self._pending = {mutation_id: _ours(patch) for mutation_id, patch in pending}
+    def __init__(
+        self,
+        known: JsonObject,
+        debounce: Debounce,
+        pending: Iterable[tuple[str, JsonObject]] = (),
+        kind: Kind = SESSION,
+    ) -> None:
+        self._kind = kind
+        self._good = self._ours(known)
+        self._pending = {mutation_id: self._ours(patch) for mutation_id, patch in pending}
         self._wanted = self._queued()
         self._debounce = debounce
         self._lost: _Lost | None = None
@@ -75,11 +111,12 @@ class Saves:
     def change(self, fields: JsonObject, now: float) -> None:
         """These fields are so from now on. TypeError or ValueError for what is no JSON; Unsayable."""
         fields = _copied(fields)
-        if "locator" in fields:
-            fields["locator"] = without_nulls(fields["locator"])
+        place = self._kind.place
+        if place in fields:
+            fields[place] = without_nulls(fields[place])
         if self.ended or all(canonical(self._wanted.get(name)) == canonical(value) for name, value in fields.items()):
             return
-        if _has_null(fields.get("state")):
+        if any(_has_null(fields.get(name)) for name in self._kind.open):
             changed(self._queued(), fields)
         self._wanted = {**self._wanted, **fields}
         if self._lost is None:
@@ -118,8 +155,9 @@ class Saves:
         except Unsayable as error:  # what made it sayable is gone: another device's write, a refusal
             self._refused = SaveState(Saving.REFUSED, code="invalid", detail=str(error))
             return None
-        if patch.get("locator"):
-            patch["locator"] = replacing(before.get("locator"), self._wanted["locator"], LOCATOR)
+        place = self._kind.place
+        if place is not None and patch.get(place):
+            patch[place] = replacing(before.get(place), self._wanted[place], LOCATOR)
         return patch or None
 
     def queued(self, mutation_id: str, patch: JsonObject) -> None:
@@ -134,44 +172,57 @@ class Saves:
 
     # -- what comes back ----------------------------------------------------------------------------------------
 
-    def answered(self, ack: Ack) -> None:
-        """The server answered a save."""
+    def answered(self, ack: Ack, now: float = 0.0) -> None:
+        """The server answered a save, now."""
         asked = self._queued()
         patch = self._pending.pop(ack.mutation_id, None)
         if patch is None:
             return
         if ack.row is not None or (ack.refused and ack.code in GONE):
-            self._lose(ack, asked)
+            self._lose(ack, asked, now)
         elif ack.refused:
             self._refused = SaveState(Saving.REFUSED, code=ack.code, detail=ack.detail)
         else:
             self._good = merged(self._good, patch)
             self._refused = None
 
-    def _lose(self, ack: Ack, asked: JsonObject) -> None:
+    def _lose(self, ack: Ack, asked: JsonObject, now: float) -> None:
         winner = ack.row if ack.row is not None and ack.row.op == "put" else None
         fields = (winner.value or {}) if winner is not None else {}
-        ended = winner is None or fields.get("status") == COMPLETED
+        theirs, ended = self._ours(fields), winner is None or self._kind.final(fields)
         code = ack.code or ("final" if ended and winner is not None else None)
-        state = SaveState(Saving.CONFLICT, winner, ended, ack.conflict_id, code, ack.detail)
         earlier = self._lost
-        self._lost = _Lost(state, earlier.before if earlier else self._good, earlier.asked if earlier else asked)
-        self._good = _ours(fields)
+        before, asked = (earlier.before, earlier.asked) if earlier else (self._good, asked)
+        state = SaveState(
+            Saving.CONFLICT, winner, ended, ack.conflict_id, code, ack.detail, *_mine(before, asked, theirs)
+        )
+        self._lost = _Lost(state, before, asked)
+        alone = self._kind.joins and not ended and self._apart(before, theirs)
+        self._good = theirs
         self._debounce.saved()
+        if alone:
+            self.keep_mine(now)
+
+    def _apart(self, before: JsonObject, theirs: JsonObject) -> bool:
+        """Whether this device and the winner changed different things."""
+        try:
+            return apart(changed(before, self._wanted), changed(before, theirs))
+        except Unsayable:  # a null of theirs
+            return False
 
     @property
     def ended(self) -> bool:
-        """Whether the session takes no more saves."""
+        """Whether the row takes no more saves."""
         return self._lost is not None and self._lost.state.ended
 
     def take_theirs(self, shown: Row | None) -> JsonObject:
         """Go on from what the server has: the fields as they are now. What was not saved is given up.
 
-        `shown`: the session as this client shows it, which may be later than the winner of the conflict.
+        `shown`: the row as this client shows it, which may be later than the winner of the conflict.
         """
         winner = self._lost.state.row if self._lost is not None else None
         if shown is not None and (winner is None or shown.offset >= winner.offset):
-            self._good = _ours(shown.value or {})
+            self._good = self._ours(shown.value or {})
         if not self.ended:
             self._lost = None
         self._debounce.saved()
@@ -180,15 +231,16 @@ class Saves:
         return dict(self._wanted)
 
     def keep_mine(self, now: float) -> None:
-        """Save again what lost, and what changed since, over the winner. Rejected where the session has ended."""
+        """Save again what lost, and what changed since, over the winner. Rejected where the row has ended."""
         if self._lost is None:
             return
         if self.ended:
-            raise Rejected(self._lost.state.code or "removed", "the session takes no more saves")
+            raise Rejected(self._lost.state.code or "removed", "it takes no more saves")
         mine = changed(self._lost.before, self._wanted)
-        place = {"locator": self._wanted["locator"]} if "locator" in mine else {}
+        place = self._kind.place
+        whole = {place: self._wanted[place]} if place in mine else {}
         self._lost = None
-        self._wanted = {**merged(self._queued(), mine), **place}
+        self._wanted = {**merged(self._queued(), mine), **whole}
         self._debounce.changed(now)
 
     def state(self, *, up: bool) -> SaveState:
@@ -199,14 +251,19 @@ class Saves:
             return SaveState(Saving.RETRYING if self._pending and not up else Saving.SAVING)
         return self._refused or SaveState(Saving.SAVED)
 
+    def _ours(self, fields: JsonObject) -> JsonObject:
+        return {name: fields[name] for name in self._kind.fields if name in fields}
+
 
 def _copied(fields: JsonObject) -> JsonObject:
     """A copy that the app cannot change any more."""
     return decode_object(encode_strictly(fields))
 
 
-def _ours(fields: JsonObject) -> JsonObject:
-    return {name: fields[name] for name in FIELDS if name in fields}
+def _mine(before: JsonObject, asked: JsonObject, theirs: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
+    """What was asked for, and which of its fields, of those that were to change, are another way in the winner."""
+    said = (name for name in asked if canonical(asked[name]) != canonical(before.get(name)))
+    return asked, tuple(name for name in said if canonical(asked[name]) != canonical(theirs.get(name)))
 
 
 def _has_null(value: Any) -> bool:

@@ -9,7 +9,8 @@ from datetime import datetime
 from syncserver_client.acks import AckWatch
 from syncserver_client.core import Core
 from syncserver_client.errors import Offline, Rejected
-from syncserver_client.model import MIRRORED, Mirrored
+from syncserver_client.growing import Growing
+from syncserver_client.model import MIRRORED, Mirrored, RowId
 from syncserver_client.mutation import Ack, Mutation
 from syncserver_client.outbox import Entry
 from syncserver_client.wire import JsonObject
@@ -78,6 +79,13 @@ class Writing:
         """
         self._core.queue([mutation], awaited=False)
         return mutation.mutation_id
+
+    def growing(self, resource: str, key: str, field: str = "content", *, per_s: float = 20.0) -> Growing:
+        """A text of a row that is there, as it is typed: an async context manager with `add`.
+
+        At most `per_s` patches a second are queued, and the last one always. ValueError for fewer than one a second.
+        """
+        return Growing(self._core, RowId(resource, key), field, per_s=per_s)
 
     @property
     def pending(self) -> list[Mutation]:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from syncserver_client.difference import LOCATOR, Unsayable, changed, replacing, without_nulls
+from syncserver_client.difference import LOCATOR, Unsayable, apart, changed, replacing, without_nulls
 from syncserver_client.overlay import merged
 from syncserver_client.wire import canonical
 
@@ -91,3 +91,26 @@ def test_no_mixture_of_two_places_comes_out():
 
 def test_members_that_are_null_can_be_left_out():
     assert without_nulls({"a": None, "b": {"c": None, "d": [None]}}) == {"b": {"d": [None]}}
+
+
+@given(rows, rows, rows)
+def test_two_patches_that_are_apart_may_come_in_either_order(before, one, other):
+    mine, theirs = changed(before, {**before, **one}), changed(before, {**before, **other})
+    if apart(mine, theirs):
+        assert canonical(merged(merged(before, mine), theirs)) == canonical(merged(merged(before, theirs), mine))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({"a": 1}, {"b": 1}, True),
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": {"x": 1}}, {"a": {"y": 1}}, True),
+        ({"a": {"x": 1}}, {"a": {"x": {"y": 1}}}, False),
+        ({"a": {"x": 1}}, {"a": None}, False),
+    ],
+)
+def test_patches_are_apart_that_say_nothing_different_of_a_member(one, other, expected):
+    assert apart(one, other) is apart(other, one) is expected

@@ -162,3 +162,83 @@ async def test_whoever_stops_listening_leaves_the_write_in_the_queue(outbox):
     outbox.unheard([entry.mutation.mutation_id, "gone"])
     assert outbox.batch(0.0, ROOMY) == [entry]
     assert entry.answer is None
+
+
+# -- a later write stands for an earlier one -----------------------------------
+
+
+def fleeting(outbox, content, **parts):
+    return outbox.add(Mutation("patch", "messages", "m", {"content": content}, fleeting=True, **parts), base=3)
+
+
+def sent(outbox, now=0.0):
+    return [(e.mutation.key, (e.mutation.value or {}).get("content")) for e in outbox.batch(now, ROOMY)]
+
+
+async def test_of_patches_that_wait_the_latest_goes_and_answers_for_all(outbox):
+    entries = [fleeting(outbox, n) for n in range(3)]
+    add(outbox, "other")
+    assert sent(outbox) == [("m", 2), ("other", None)]
+    assert len(outbox.waiting) == 4
+    settled = outbox.answer([Ack(entries[2].mutation.mutation_id, "applied", 9)], 0.0)
+    assert [ack.mutation_id for _, ack in settled] == [entry.mutation.mutation_id for entry in entries]
+    assert [entry.answer.result().offset for entry in entries] == [9, 9, 9]
+    assert sent(outbox) == [("other", None)]
+
+
+async def test_what_is_refused_lets_go_what_it_stood_for_before_anything_else_of_the_row(outbox):
+    first, second, third = (fleeting(outbox, n) for n in range(3))
+    outbox.add(Mutation("patch", "messages", "m", {"title": "t"}), base=3)
+    assert sent(outbox) == [("m", 2)]
+    outbox.answer([Ack(third.mutation.mutation_id, "rejected", code="invalid")], 0.0)
+    assert third.answer.result().code == "invalid"
+    assert sent(outbox) == [("m", 0), ("m", 1), ("m", None)]
+    assert not first.answer.done()
+    assert not second.answer.done()
+
+
+async def test_one_that_no_frame_can_hold_lets_go_what_it_stood_for(outbox):
+    first, large = fleeting(outbox, "short"), fleeting(outbox, "y" * 5000)
+    outbox.add(Mutation("patch", "messages", "m", {"title": "t"}), base=3)
+    small = Limits(frame_bytes=4000)
+    assert outbox.batch(0.0, small) == []
+    assert large.answer.result().code == "too_large"
+    assert outbox.batch(0.0, small)[0] is first
+
+
+async def test_what_came_while_one_was_on_its_way_waits_for_it_without_asking_again_and_again(outbox):
+    first = fleeting(outbox, 0)
+    outbox.sent(outbox.batch(0.0, ROOMY), due=10.0)
+    second, _ = fleeting(outbox, 1), fleeting(outbox, 2)
+    assert (outbox.batch(0.0, ROOMY), outbox.next_due()) == ([], 10.0)
+    outbox.answer([Ack(first.mutation.mutation_id, "applied", 4)], 0.0)
+    outbox.sent(outbox.batch(0.0, ROOMY), due=20.0)
+    assert outbox.next_due() == 20.0, "one that is held back is not what is due"
+    assert not second.answer.done()
+
+
+async def test_stamps_rise_in_the_order_of_writing_though_some_are_not_sent(outbox):
+    first, second = fleeting(outbox, 0), fleeting(outbox, 1)
+    outbox.batch(0.0, ROOMY)
+    outbox.answer([Ack(second.mutation.mutation_id, "rejected", code="invalid")], 0.0)
+    outbox.batch(0.0, ROOMY)
+    stamps = [json.loads(entry.body)["updated_at"] for entry in (first, second)]
+    assert stamps == sorted(set(stamps))
+
+
+async def test_who_waits_for_one_that_was_never_sent_waits_no_more(outbox):
+    first, second = fleeting(outbox, 0), fleeting(outbox, 1)
+    outbox.batch(0.0, ROOMY)
+    outbox.answer([Ack(second.mutation.mutation_id, "applied", 4)], 0.0)
+    add(outbox, after=(first.mutation.mutation_id, second.mutation.mutation_id))
+    (last,) = outbox.batch(0.0, ROOMY)
+    assert json.loads(last.body)["after"] == [second.mutation.mutation_id]
+
+
+async def test_one_that_was_never_sent_has_its_answer_when_it_is_queued_again(outbox):
+    first, second = fleeting(outbox, 0), fleeting(outbox, 1)
+    outbox.batch(0.0, ROOMY)
+    outbox.answer([Ack(second.mutation.mutation_id, "applied", 4)], 0.0)
+    ack = outbox.add(first.mutation, None).answer.result()
+    assert (ack.mutation_id, ack.status, ack.offset) == (first.mutation.mutation_id, "duplicate", 4)
+    assert len(outbox) == 0

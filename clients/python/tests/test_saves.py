@@ -8,7 +8,7 @@ from syncserver_client.difference import Unsayable
 from syncserver_client.errors import Rejected
 from syncserver_client.model import Row
 from syncserver_client.mutation import Ack
-from syncserver_client.saves import Saves, Saving
+from syncserver_client.saves import NODE, Saves, Saving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HREF = {"href": "1", "type": "t"}
@@ -247,3 +247,99 @@ def test_answers_to_other_writes_mean_nothing():
     saves = begun()
     saves.answered(Ack("other", "rejected", code="removed"))
     assert status(saves) is Saving.SAVED
+
+
+# -- nodes -------------------------------------------------------------------
+
+
+def edited(known=None):
+    return Saves(known or {}, Debounce(1, 10), (), NODE)
+
+
+def node(offset=9, **fields):
+    return Row("nodes", "s:N001", "put", {"session_id": "s", "node_id": "N001", **fields}, offset, NOW, "tablet")
+
+
+WHALE = {"title": "Ahab", "content": "The captain.", "metadata": {"colour": "white", "size": {"x": 1, "y": 2}}}
+
+
+def test_of_a_node_only_what_differs_goes_out_its_content_whole():
+    saves = edited({**WHALE, "node_id": "N001"})
+    change(saves, title="Ahab", content="The captain!", metadata={"colour": "white", "size": {"x": 1, "y": 3}})
+    assert send(saves, "1") == {"content": "The captain!", "metadata": {"size": {"y": 3}}}
+
+
+def test_a_new_null_in_a_node_s_metadata_is_refused_at_once():
+    saves = edited(WHALE)
+    with pytest.raises(Unsayable, match="/metadata/new"):
+        change(saves, metadata={"new": None})
+    assert saves.due() is None
+
+
+@pytest.mark.parametrize(
+    ("mine", "winner", "resent"),
+    [
+        ({"title": "Stubb"}, {**WHALE, "content": "Another."}, {"title": "Stubb"}),
+        (
+            {"metadata": {"colour": "black", "size": {"x": 1, "y": 2}}},
+            {**WHALE, "metadata": {"colour": "white", "size": {"x": 7, "y": 2}, "new": 1}},
+            {"metadata": {"colour": "black"}},
+        ),
+        ({"title": "Stubb", "content": "Same."}, {**WHALE, "content": "Same."}, {"title": "Stubb"}),
+    ],
+)
+def test_what_lost_to_a_change_elsewhere_in_the_node_is_saved_again_by_itself(mine, winner, resent):
+    saves = edited(WHALE)
+    change(saves, **mine)
+    send(saves, "1")
+    saves.answered(Ack("1", "superseded", row=node(**winner)), 3.0)
+    assert (status(saves), saves.due()) == (Saving.SAVING, 4.0)
+    assert send(saves, "2") == resent
+    saves.answered(Ack("2", "applied", 10), 4.0)
+    assert status(saves) is Saving.SAVED
+
+
+def test_the_same_field_of_a_node_is_a_conflict_that_tells_both_versions_and_what_differs():
+    saves = edited(WHALE)
+    change(saves, title="Stubb", content="Mine.", metadata={"colour": "white", "size": {"x": 1, "y": 9}})
+    send(saves, "1")
+    winner = node(**{**WHALE, "title": "Stubb", "content": "Theirs."})
+    saves.answered(Ack("1", "superseded", row=winner, conflict_id="c"), 3.0)
+    state = saves.state(up=True)
+    assert (state.status, state.row, state.conflict_id) == (Saving.CONFLICT, winner, "c")
+    assert state.mine == {
+        "title": "Stubb",
+        "content": "Mine.",
+        "metadata": {"colour": "white", "size": {"x": 1, "y": 9}},
+    }
+    assert state.differs == ("content", "metadata")
+    assert saves.due() is None
+    saves.keep_mine(5.0)
+    assert saves.take() == {"content": "Mine.", "metadata": {"size": {"y": 9}}}
+
+
+def test_a_conflict_stays_one_whatever_the_other_device_does_next():
+    saves = edited(WHALE)
+    change(saves, content="Mine.")
+    send(saves, "1")
+    change(saves, title="Stubb")
+    send(saves, "2")
+    saves.answered(Ack("1", "superseded", row=node(**{**WHALE, "content": "Theirs."})), 3.0)
+    saves.answered(Ack("2", "superseded", row=node(10, **{**WHALE, "content": "Theirs."})), 3.0)
+    assert (status(saves), saves.state(up=True).differs) == (Saving.CONFLICT, ("title", "content"))
+
+
+def test_a_node_that_was_removed_takes_no_more_saves():
+    saves = edited(WHALE)
+    change(saves, content="Mine.")
+    send(saves, "1")
+    saves.answered(Ack("1", "rejected", code="removed"), 3.0)
+    assert (saves.due(), saves.state(up=True).ended, saves.state(up=True).row) == (None, True, None)
+
+
+def test_a_reading_session_is_never_joined_by_itself():
+    saves = begun({"percentage": 0.1, "state": {"page": 1}})
+    change(saves, percentage=0.3)
+    send(saves, "1")
+    saves.answered(Ack("1", "superseded", row=theirs(percentage=0.1, state={"page": 6})), 3.0)
+    assert (status(saves), saves.state(up=True).differs) == (Saving.CONFLICT, ("percentage",))
