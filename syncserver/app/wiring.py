@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 
 from fastapi import APIRouter, FastAPI
@@ -73,6 +73,8 @@ from syncserver.transports import sse, websocket
 
 log = logging.getLogger(__name__)
 _RESTART_S = 1
+_FIRST_UPKEEP_S = 30
+"""After a start, readers who come back have the database to themselves."""
 
 
 def now() -> datetime:
@@ -120,6 +122,7 @@ class Parts:
             tombstones=timedelta(days=settings.tombstone_days),
             ledger=timedelta(days=settings.ledger_days),
             conflicts=timedelta(days=settings.conflict_days),
+            first_s=_FIRST_UPKEEP_S,
         )
         self.hub = Hub()
         self.feed = Feed(
@@ -286,6 +289,17 @@ def application(parts: Parts) -> FastAPI:
     app.state.readiness = parts.readiness
     errors.install(app)
     document.install(app, parts.house.cookie.name)
+    app.include_router(_api())
+    app.include_router(pages.router)
+    app.include_router(health.router)
+    app.router.routes.append(WebSocketRoute("/api/v1/socket", partial(_socket, parts.house)))
+    return app
+
+
+@cache
+def _api() -> APIRouter:
+    """All that is under /api/v1 but the socket: the same for every application."""
+    catalog = resources.catalog()
     api = APIRouter(prefix="/api/v1")
     api.include_router(changes.router)
     api.include_router(sse.router)
@@ -296,20 +310,16 @@ def application(parts: Parts) -> FastAPI:
     api.include_router(verify.router)
     api.include_router(stats_routes.router)
     api.include_router(session_routes.router)
-    api.include_router(offline.router(resources.catalog()))
-    api.include_router(reading_sessions.router(resources.catalog()))
-    api.include_router(session_conflicts.router(resources.catalog()))
-    api.include_router(conversations.router(resources.catalog()))
-    api.include_router(workspace.router(resources.catalog()))
+    api.include_router(offline.router(catalog))
+    api.include_router(reading_sessions.router(catalog))
+    api.include_router(session_conflicts.router(catalog))
+    api.include_router(conversations.router(catalog))
+    api.include_router(workspace.router(catalog))
     api.include_router(import_routes.router)
     api.include_router(export_routes.router)
-    api.include_router(bulk.router(resources.catalog()))
-    api.include_router(resource_routes.router(resources.catalog()))
-    app.include_router(api)
-    app.include_router(pages.router)
-    app.include_router(health.router)
-    app.router.routes.append(WebSocketRoute("/api/v1/socket", partial(_socket, parts.house)))
-    return app
+    api.include_router(bulk.router(catalog))
+    api.include_router(resource_routes.router(catalog))
+    return api
 
 
 async def _socket(house: House, socket: WebSocket) -> None:

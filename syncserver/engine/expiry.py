@@ -19,7 +19,7 @@ _AT_ONCE = 1000
 
 
 class Expiry:
-    """`run` forgets every `every_s`, until cancelled. The rest is how long each kind is kept."""
+    """`run` forgets after `first_s`, then every `every_s`, until cancelled. The rest is how long each kind is kept."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Expiry:
         tombstones: timedelta = timedelta(days=90),
         ledger: timedelta = timedelta(days=30),
         conflicts: timedelta = timedelta(days=90),
+        first_s: float = 0,
         every_s: float = 3600,
     ) -> None:
         self._database = database
@@ -40,10 +41,12 @@ class Expiry:
             "imports": ledger,
             "conflicts": conflicts,
         }
+        self._first_s = first_s
         self._every_s = every_s
 
     async def run(self) -> None:
         """Forget what is due, again and again. What cannot be done now is done next time."""
+        await asyncio.sleep(self._first_s)
         while True:
             try:
                 await self.forget()
