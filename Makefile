@@ -50,7 +50,7 @@ prove: $(READY) ## The proofs of docs/reliability.md in their long form, one aft
 	$(BIN)/python tests/faults/fuzz.py --count 100000
 	$(BIN)/python tests/faults/interleavings.py --seeds 1000
 	SYNCSERVER_PROVE=1 $(BIN)/python -m pytest tests/e2e/test_client_machine.py tests/oracle/test_mutants.py tests/faults/test_mutants.py \
-	  tests/api/test_every_answer_is_documented.py --timeout 3600
+	  tests/api/test_every_answer_is_documented.py tests/faults/test_bulk_and_import.py --timeout 3600
 
 bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
