@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from syncserver.storage import embedded  # noqa: E402 - after the path to this checkout
-from tests.bench import autosave  # noqa: E402
+from tests.bench import autosave, large  # noqa: E402
 from tests.bench.figures import Figure, WrongError, device, ended, pushed, until  # noqa: E402
 from tests.harness import UNLIMITED, Program, free_port  # noqa: E402
 
@@ -230,7 +230,7 @@ def main() -> None:
         program.start(*(f"--{name.replace('_', '-')}={most}" for name, most in UNLIMITED.items()))
         found = asyncio.run(measured(program, f"ws://127.0.0.1:{port}/", options.turns, options.seconds))
         program.end()
-        found += autosave.measured()
+        found += [*autosave.measured(), *large.measured(brief=True)]
     except WrongError as error:
         sys.exit(f"no figures: {error}")
     finally:
