@@ -158,6 +158,8 @@ def environment() -> dict[str, str]:
 
 def until_locked_out(sql: psycopg.Connection, query: str) -> None:
     """Wait until somebody whose statement is like `query` waits for a lock."""
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    waiting = (
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE %s"
+    )
     while not sql.execute(waiting, [query]).rowcount:
         pass

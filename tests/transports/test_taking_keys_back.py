@@ -21,7 +21,10 @@ from syncserver.storage.database import Database
 from tests.harness import SECRET, Live, Serving, token
 from tests.transports.sockets import HELLO, Socket, greeted, raw
 
-LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'syncserver listener'"
+LISTENERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'syncserver listener' AND datname = current_database()
+"""
 
 
 @pytest.fixture
