@@ -148,9 +148,8 @@ async def _written(house: House, by: Actor, session: str, body: Raw, some: Seque
         if await sessions.find(connection, by.owner, UUID(session)) is None:
             raise NotFound(nested.NOT_THERE)
 
-    device = body.get("device_id")
     try:
-        who = writing.sender(by, writing.HTTP_DEVICE if device is None else device, body.get("device_name"))
+        who = planned.sender(by, body)
         acks = await house.whole.write(who, [member.mutation for member in request.members], check=there)
     except NotWhole as refused:
         kind, places = request.refused(refused)

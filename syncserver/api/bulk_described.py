@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncserver.api import describe
-from syncserver.api.bulk_rows import ROWS_MAX, Kind
+from syncserver.api.bulk_rows import BESIDE, ROWS_MAX, Kind
 from syncserver.core import within
 
 Raw = dict[str, Any]
@@ -14,7 +14,6 @@ _NODE_ID = {"type": "string", "pattern": f"^{within.NUMBERED.pattern}$"}
 _NODE = {"anyOf": [_NODE_ID, _TEMP], "description": 'A node, or `{"$temp": name}` for one of this request.'}
 _OWN_ID = {"type": "string", "pattern": f"^{within.NAMED.pattern}$"}
 _ENDS = ("node_id", "from_node", "to_node")
-_BESIDE = ("updated_at", "base", "policy")
 _EXAMPLES: Mapping[str, Sequence[Raw]] = {
     "nodes": [{"temp": "ahab", "title": "Ahab"}, {"temp": "whale", "title": "Moby Dick"}],
     "components": [{"node_id": {"$temp": "ahab"}, "type": "text", "config": {"size": 12}}],
@@ -59,7 +58,7 @@ def _item(kind: Kind) -> Raw:
         more["temp"] = {**_NAME, "description": "A name by which others of this request name it."}
     more |= {name: _NODE for name in _ENDS if name in fields and name != kind.id}
     item = describe.several(kind.resource, "session_id", *_ENDS, more=more)
-    given = describe.given({}, *_BESIDE, example={})["requestBody"]["content"]["application/json"]["schema"]
+    given = describe.given({}, *BESIDE, example={})["requestBody"]["content"]["application/json"]["schema"]
     needed = [name for name, field in fields.items() if field.is_required() and name != "session_id"]
     return {**item, "properties": {**item["properties"], **given["properties"]}, "required": needed}
 

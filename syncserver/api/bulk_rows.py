@@ -28,7 +28,7 @@ from syncserver.storage.resource import Resource
 Raw = dict[str, Any]
 ROWS_MAX = 1_000
 ERRORS_MAX = 1_000
-_BESIDE = ("updated_at", "base", "policy")
+BESIDE = ("updated_at", "base", "policy")
 _GRAVEST: Sequence[type[SyncError]] = (Invalid, TooLarge, Forbidden, OverQuota, Superseded, Removed, NotFound)
 """Of several refusals, the first of these that is among them says the status."""
 
@@ -121,12 +121,12 @@ class Bulk:
 
     def _put(self, kind: Kind, pointer: str, row: Raw, names: frozenset[str]) -> Member:
         """The whole row. What says nothing of when it was written, or of what it knew, holds whatever is there."""
-        beside = {name: row[name] for name in _BESIDE if row.get(name) is not None}
+        beside = {name: row[name] for name in BESIDE if row.get(name) is not None}
         if "base" in beside:
             beside.setdefault("policy", Policy.SERVER_WINS)
         elif "updated_at" not in beside:
             beside.setdefault("policy", Policy.CLIENT_WINS)
-        left_out = {*_BESIDE, *proposal.BESIDE, "temp", kind.id, kind.resource.key}
+        left_out = {*BESIDE, *proposal.BESIDE, "temp", kind.id, kind.resource.key}
         fields = {name: value for name, value in row.items() if name not in left_out} | {"session_id": self.session}
         unknown = [name for name, value in fields.items() if temporaries.named(value) - names]
         known: dict[str, Any] = {name: {"$temp": self._inner(name)} for name in temporaries.named(fields)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from typing import IO, Annotated, Any, Literal
-from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Path, Query, Response
@@ -11,11 +10,8 @@ from fastapi.responses import StreamingResponse
 from syncserver.api import describe, errors, nested, writing
 from syncserver.api.auth import By, InHouse
 from syncserver.api.nested import Session
-from syncserver.core.actor import Actor
 from syncserver.core.csv_rows import KINDS
-from syncserver.core.errors import NotFound
 from syncserver.engine.exports import Edges
-from syncserver.engine.house import House
 
 _PATH = "/{key}/export"
 _READ_BYTES = 65_536
@@ -82,7 +78,7 @@ _FILE_LIST = {
 )
 async def listed(house: InHouse, by: By, key: Session) -> Response:
     """Its files, with the place and the type of each."""
-    await _there(house, by, key)
+    await nested.there(house, by, key)
     root = f"/api/v1/sessions/{key}/export"
     files = [{"name": name, "type": kind, "url": f"{root}/{name}"} for name, kind in _FILES.items()]
     return Response(orjson.dumps({"files": files}), 200, writing.PRIVATE, _JSON)
@@ -101,7 +97,7 @@ async def listed(house: InHouse, by: By, key: Session) -> Response:
 )
 async def graph(house: InHouse, by: By, key: Session, edges: _EdgesName = "edges") -> Response:
     """A directed multigraph of one moment, as networkx reads it: `node_link_graph(json)`."""
-    await _there(house, by, key)
+    await nested.there(house, by, key)
     return _sent(await house.exports.graph(by.owner, key, edges), _GRAPH, _JSON)
 
 
@@ -124,14 +120,8 @@ async def graph(house: InHouse, by: By, key: Session, edges: _EdgesName = "edges
 )
 async def rows(house: InHouse, by: By, key: Session, name: _CsvName) -> Response:
     """What an import takes. Imported into an empty session, both files make the same graph."""
-    await _there(house, by, key)
+    await nested.there(house, by, key)
     return _sent(await house.exports.csv(by.owner, key, KINDS[name]), f"{name}.csv", _CSV)
-
-
-async def _there(house: House, by: Actor, session: str) -> None:
-    """Raise NotFound for a session that is not the actor's."""
-    if not await house.sessions.exists(by.owner, UUID(session)):
-        raise NotFound(nested.NOT_THERE)
 
 
 def _sent(file: IO[bytes], name: str, kind: str) -> Response:

@@ -1,7 +1,7 @@
 """/api/v1/sessions/{id}/import: files of nodes and of relationships, taken whole or not at all."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -11,10 +11,8 @@ from syncserver.api.auth import By, InHouse
 from syncserver.api.nested import Session
 from syncserver.api.uploads import Uploads
 from syncserver.core import values
-from syncserver.core.actor import Actor
-from syncserver.core.errors import Invalid, NotFound, Unavailable
+from syncserver.core.errors import Invalid, Unavailable
 from syncserver.core.import_bodies import ImportAnswer
-from syncserver.engine.house import House
 from syncserver.engine.imports import Asked
 from syncserver.storage.imports import Name
 
@@ -83,7 +81,7 @@ async def begin(
     title, content, metadata and components, `relationships` relationship_id, from_node, to_node, type, weight and
     metadata, in any order. What a file leaves out is made or has its default.
     """
-    await _there(house, by, key)
+    await nested.there(house, by, key)
     name = Name(by.owner, key, import_id or str(uuid4()))
     uploads = Uploads(request, most_bytes=house.imports.import_bytes, within_s=house.limits.body_s)
     asked = Asked(replace=existing == "replace", dry_run=dry_run)
@@ -119,12 +117,6 @@ async def cancel(house: InHouse, by: By, key: Session, import_id: _ImportId) -> 
     """Nothing of it is kept. One that is over stays as it is."""
     await house.imports.cancel(Name(by.owner, key, import_id))
     return Response(None, 204, writing.PRIVATE)
-
-
-async def _there(house: House, by: Actor, session: str) -> None:
-    """Raise NotFound for a session that is not the actor's."""
-    if not await house.sessions.exists(by.owner, UUID(session)):
-        raise NotFound(nested.NOT_THERE)
 
 
 def _answer(report: dict[str, Any], status: int, *, located: bool = False) -> Response:

@@ -5,6 +5,7 @@ Who has no such session has no such rows either, and hears the same as of a sess
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import orjson
 from fastapi import Header, Path, Query, Response
@@ -37,6 +38,12 @@ TEXT: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(max_length=rank.MAX_CH
 """What a list goes by, where that is a text."""
 
 NOT_THERE = "There is no such session."
+
+
+async def there(house: House, by: Actor, session: str) -> None:
+    """Raise NotFound for a session that is not the actor's."""
+    if not await house.sessions.exists(by.owner, UUID(session)):
+        raise NotFound(NOT_THERE)
 
 
 def key(resource: Resource, session: str, own: object, pointer: str) -> str:

@@ -29,6 +29,12 @@ def mutation_id(body: Mapping[str, Any]) -> str:
         raise proposal.wrong("/mutation_id", "a UUID") from None
 
 
+def sender(by: Actor, body: Mapping[str, Any]) -> decide.Sender:
+    """Who writes, on the device that the request says, if any; raises Invalid."""
+    device = body.get("device_id")
+    return writing.sender(by, writing.HTTP_DEVICE if device is None else device, body.get("device_name"))
+
+
 def bare(mutation: Raw) -> Raw:
     """The mutation without its device: that is the sender's."""
     return {name: value for name, value in mutation.items() if name not in {"device_id", "device_name"}}
@@ -47,10 +53,8 @@ async def written(
         made[:] = identified(await plan(connection), name)
         return made
 
-    device = body.get("device_id")
     try:
-        who = writing.sender(by, writing.HTTP_DEVICE if device is None else device, body.get("device_name"))
-        acks = await house.whole.planned(who, name, kept)
+        acks = await house.whole.planned(sender(by, body), name, kept)
     except NotWhole as error:
         raise _refused(house, made, error, roots or {}) from None
     except Invalid as error:
