@@ -3,13 +3,12 @@
 The routes of `messages` show them whichever conversation they belong to, newest first.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Header, Query, Response
 
-from syncserver.api import describe, errors, making, paging, proposal, writing
+from syncserver.api import describe, errors, making, paging, proposal
 from syncserver.api.auth import By, InHouse
 from syncserver.api.body import Route
 from syncserver.api.proposal import Id
@@ -73,15 +72,13 @@ def _messages(routes: APIRouter, messages: Resource) -> None:
         `next`, as `after`, leads to newer ones, and is null at the end; `previous`, as `before`, to older ones, and is
         null at the beginning. With `latest`, the first answer is the end of the conversation.
         """
-        if after is not None and before is not None:
-            raise proposal.wrong("/query/before", "not with `after`: one way at a time")
-        backward = before is not None or (latest and after is None)
-        token, name = (before, "before") if backward else (after, "after")
+        token, name, backward = paging.way(after, before)
+        backward = backward or (latest and token is None)
         span = Span(limit + 1, paging.row_place(messages, token, name), backward)
         found = await house.pull.thread(by.owner, messages.name, key, span)
         if found is None:
             raise NotFound("There is no such conversation.")
-        return _page(found, limit, resumed=token is not None, backward=backward)
+        return paging.page(found, limit, _token, (token, name, backward))
 
 
 def _write(routes: APIRouter, messages: Resource) -> None:
@@ -100,19 +97,6 @@ def _write(routes: APIRouter, messages: Resource) -> None:
         if str(body.get(_HOME, key)).lower() != key:
             raise proposal.wrong(f"/{_HOME}", "not that of the path")
         return await making.made(house, by, messages, making.new(messages, {**body, _HOME: key}, if_match))
-
-
-def _page(found: Sequence[Listed], limit: int, *, resumed: bool, backward: bool) -> Response:
-    """At most `limit` of these, which may be one more, and where they go on at either end."""
-    more = len(found) > limit
-    rows = found[-limit:] if backward else found[:limit]
-    older, newer = (more, resumed) if backward else (resumed, more)
-    body = {
-        "items": [orjson.Fragment(writing.as_json(row)) for row in rows],
-        "next": _token(rows[-1]) if rows and newer else None,
-        "previous": _token(rows[0]) if rows and older else None,
-    }
-    return Response(orjson.dumps(body), 200, writing.PRIVATE, "application/json")
 
 
 def _token(row: Listed) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-import orjson
 from fastapi import Header, Path, Query, Response
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from syncserver.api import making, proposal, sessions, writing
+from syncserver.api import making, paging, proposal, sessions, writing
 from syncserver.core import rank, values, within
 from syncserver.core.actor import Actor
 from syncserver.core.errors import NotFound
@@ -102,38 +101,19 @@ def made_key(resource: Resource, session: str, mutation_id: object) -> str:
     return f"{session}:{making.name(resource, mutation_id)}"
 
 
-def way(after: str | None, before: str | None) -> tuple[str | None, str, bool]:
-    """The token of a page, its parameter, and whether it leads backward; raises Invalid for two of them."""
-    if after is not None and before is not None:
-        raise proposal.wrong("/query/before", "not with `after`: one way at a time")
-    return (before, "before", True) if before is not None else (after, "after", False)
-
-
 def page(
-    found: Sequence[Listed] | None,
-    limit: int,
-    token: Callable[[Listed], str],
-    way: tuple[str | None, str, bool],
-    **headers: str,
+    found: Sequence[Listed] | None, limit: int, token: Callable[[Listed], str], way: paging.Way, **headers: str
 ) -> Response:
-    """At most `limit` of these, which may be one more, and where they go on at either end; raises NotFound."""
-    return Response(
-        orjson.dumps(paged(found, limit, token, way)), 200, {**writing.PRIVATE, **headers}, "application/json"
-    )
+    """As `paging.page`; raises NotFound."""
+    return paging.page(_found(found), limit, token, way, **headers)
 
 
-def paged(
-    found: Sequence[Listed] | None, limit: int, token: Callable[[Listed], str], way: tuple[str | None, str, bool]
-) -> Raw:
+def paged(found: Sequence[Listed] | None, limit: int, token: Callable[[Listed], str], way: paging.Way) -> Raw:
     """The same as what is to be written."""
+    return paging.paged(_found(found), limit, token, way)
+
+
+def _found(found: Sequence[Listed] | None) -> Sequence[Listed]:
     if found is None:
         raise NotFound(NOT_THERE)
-    given, _, backward = way
-    more, resumed = len(found) > limit, given is not None
-    rows = found[-limit:] if backward else found[:limit]
-    earlier, later = (more, resumed) if backward else (resumed, more)
-    return {
-        "items": [orjson.Fragment(writing.as_json(row)) for row in rows],
-        "next": token(rows[-1]) if rows and later else None,
-        "previous": token(rows[0]) if rows and earlier else None,
-    }
+    return found

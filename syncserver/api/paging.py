@@ -1,18 +1,24 @@
-"""Where a list goes on: what it goes by, and the key, of the last row shown, as an opaque token."""
+"""Where a list goes on: what it goes by, and the key, of the last row shown, as an opaque token; and its pages."""
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
+from fastapi import Response
 from pydantic import TypeAdapter
 
+from syncserver.api import proposal, writing
 from syncserver.core import clock, values
 from syncserver.core.errors import Invalid
 from syncserver.storage.resource import Resource
+from syncserver.storage.rows import Listed
 
 _By = TypeVar("_By", str, int)
+Way = tuple[str | None, str, bool]
+"""The token of a page, its parameter, and whether it leads backward."""
 
 
 def token(at: datetime, key: str) -> str:
@@ -62,3 +68,36 @@ def _read(token: str) -> Any:
 
 def _unreadable(name: str) -> Invalid:
     return Invalid(f"`{name}` is not from a list.", [{"pointer": f"/query/{name}", "detail": "unreadable"}])
+
+
+def way(after: str | None, before: str | None) -> Way:
+    """The token of a page, its parameter, and whether it leads backward; raises Invalid for two of them."""
+    if after is not None and before is not None:
+        raise proposal.wrong("/query/before", "not with `after`: one way at a time")
+    return (before, "before", True) if before is not None else (after, "after", False)
+
+
+def page(
+    found: Sequence[Listed],
+    limit: int,
+    token: Callable[[Listed], str],
+    way: Way,
+    **headers: str,
+) -> Response:
+    """At most `limit` of these, which may be one more, and where they go on at either end."""
+    return Response(
+        orjson.dumps(paged(found, limit, token, way)), 200, {**writing.PRIVATE, **headers}, "application/json"
+    )
+
+
+def paged(found: Sequence[Listed], limit: int, token: Callable[[Listed], str], way: Way) -> dict[str, Any]:
+    """The same as what is to be written."""
+    given, _, backward = way
+    more, resumed = len(found) > limit, given is not None
+    rows = found[-limit:] if backward else found[:limit]
+    earlier, later = (more, resumed) if backward else (resumed, more)
+    return {
+        "items": [orjson.Fragment(writing.as_json(row)) for row in rows],
+        "next": token(rows[-1]) if rows and later else None,
+        "previous": token(rows[0]) if rows and earlier else None,
+    }

@@ -113,7 +113,7 @@ async def _made(house: House, by: Actor, session: str, node: Raw, body: Raw) -> 
 async def _extended(house: House, by: Actor, key: str, answer: Response) -> Response:
     """The answer that holds a node, with its components in it."""
     found = await workspace_components.listed(house, by, key, LIST_MAX)
-    page = nested.paged(found, LIST_MAX, workspace_components.token, nested.way(None, None))
+    page = nested.paged(found, LIST_MAX, workspace_components.token, paging.way(None, None))
     node = orjson.loads(answer.body)
     body = {**node, "components": page["items"], "components_next": page["next"]}
     headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
@@ -139,7 +139,7 @@ def _listed(routes: APIRouter, nodes: Resource) -> None:
 
         Each is null at its end. With `latest`, the first answer is the end of the list.
         """
-        token, name, backward = way = nested.way(after, before)
+        token, name, backward = way = paging.way(after, before)
         way = (token, name, backward or (latest and token is None))
         span = Span(limit + 1, paging.ordered_place(nodes, token, name, _NUMBER), way[2])
         found = await house.pull.thread(by.owner, nodes.name, key, span)

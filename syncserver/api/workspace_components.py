@@ -82,7 +82,7 @@ def _sequence(routes: APIRouter, components: Resource) -> None:
         `ETag` is that of the whole sequence: send it as If-Match to replace what you have seen, and nothing else.
         """
         node = _node(house, key, node_id)
-        way = nested.way(after, before)
+        way = paging.way(after, before)
         known = await house.pull.sequence(by.owner, components.name, node)
         found = await listed(house, by, node, limit, way)
         return nested.page(found, limit, token, way, ETag=f'"{known}"')
@@ -165,7 +165,7 @@ def _replace(routes: APIRouter, components: Resource) -> None:
         known = await house.pull.sequence(by.owner, components.name, home.key)
         found = await listed(house, by, home.key, LIST_MAX)
         return nested.page(
-            found, LIST_MAX, token, nested.way(None, None), **{"ETag": f'"{known}"', "Sync-Status": ack["status"]}
+            found, LIST_MAX, token, paging.way(None, None), **{"ETag": f'"{known}"', "Sync-Status": ack["status"]}
         )
 
 

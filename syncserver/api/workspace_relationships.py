@@ -74,7 +74,7 @@ def _listed(routes: APIRouter, relationships: Resource) -> None:
         type: Annotated[str | None, Query(max_length=64, description="Those of this type.")] = None,  # noqa: A002 - its name in the query
     ) -> Response:
         """By `relationship_id`. `next`, as `after`, leads on, `previous`, as `before`, back; each may be null."""
-        way = nested.way(after, before)
+        way = paging.way(after, before)
         at = paging.ordered_place(relationships, way[0], way[1], nested.TEXT)
         ends = {"from_key": _end(key, from_node), "to_key": _end(key, to_node), "type": type}
         where = {name: value for name, value in ends.items() if value is not None}
