@@ -52,8 +52,11 @@ prove: $(READY) ## The proofs of docs/reliability.md in their long form, one aft
 	SYNCSERVER_PROVE=1 $(BIN)/python -m pytest tests/e2e/test_client_machine.py tests/oracle/test_mutants.py tests/faults/test_mutants.py \
 	  tests/api/test_every_answer_is_documented.py tests/faults/test_bulk_and_import.py --timeout 3600
 
-bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run
+bench: $(READY) ## Measure throughput and delay, each beside a baseline of the same run (5 minutes; needs a C compiler)
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+bench-full: $(READY) ## The same in full, written into docs/performance.md (25 minutes)
+	@$(BIN)/python tests/bench/bench.py --full --docs $(ARGS)
 
 migrate: $(READY) ## Bring the database up to date (yours: SYNCSERVER_OWNER_URL)
 	@$(BIN)/syncserver migrate $(ARGS)
@@ -63,7 +66,7 @@ lock: ## Choose versions anew (for maintainers; needs uv)
 	  --extra dev pyproject.toml clients/python/pyproject.toml --no-emit-package syncserver-client -o requirements.lock
 
 clean: ## Remove the environment and caches, never data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help serve test check format simulate soak prove bench migrate lock clean
+.PHONY: help serve test check format simulate soak prove bench bench-full migrate lock clean

@@ -287,7 +287,8 @@ def measured(*, brief: bool = False) -> list[Figure]:
     found: list[Figure] = []
     imported, bare_s = IMPORTED_BRIEFLY if brief else IMPORTED, 0.0
     try:
-        program.start(*(f"--{name.replace('_', '-')}={most}" for name, most in UNLIMITED.items()))
+        limits = (f"--{name.replace('_', '-')}={most}" for name, most in UNLIMITED.items())
+        program.start(*limits, "--log-level=warning")
         owner_url = embedded.EmbeddedPostgres(folder).owner_url
         for case in CASES:
             took_s = made(owner_url, case)
