@@ -7,19 +7,20 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from syncserver.api.polls import Polls
 from syncserver.core import origin
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"x-frame-options": b"DENY",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-}
-_OVER_TLS = {b"strict-transport-security": b"max-age=31536000"}
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_OVER_TLS = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000"))
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _SENT = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Sync-Csrf")
 _READ = ("ETag", "Location", "Sync-Cursor", "Sync-Status", "Retry-After")
@@ -39,7 +40,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The whole application."""
-        return Secured(_shared(super().build_middleware_stack(), self._origins, cookies=self._cookies))
+        return Secured(_shared(Polls(super().build_middleware_stack()), self._origins, cookies=self._cookies))
 
 
 def _shared(app: ASGIApp, origins: Collection[str], *, cookies: bool) -> ASGIApp:
@@ -67,14 +68,13 @@ class Secured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = {**_HEADERS, **(_OVER_TLS if scope.get("scheme") == "https" else {})}
+        wanted = _OVER_TLS if scope.get("scheme") == "https" else _HEADERS
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = list(message.get("headers", ()))
+                given = message.get("headers", ())
                 names = {name.lower() for name, _ in given}
-                more = [(name, value) for name, value in wanted.items() if name not in names]
-                message = {**message, "headers": given + more}
+                message = {**message, "headers": [*given, *(pair for pair in wanted if pair[0] not in names)]}
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from syncserver.api import describe, errors
 from syncserver.api.auth import By, InHouse
+from syncserver.api.polls import PRIVATE
 from syncserver.core import address, bodies, encode, values
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
@@ -15,7 +16,7 @@ from syncserver.engine.together import first_of
 
 router = APIRouter(tags=["changes"])
 PAGE_MAX = 1000
-_PRIVATE = {"Cache-Control": "private, no-store"}
+_PRIVATE = {"Cache-Control": PRIVATE}
 _HEADERS = {
     **describe.PRIVATE,
     **describe.etag("The cursor to go on from", '[^"]+'),

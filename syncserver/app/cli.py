@@ -13,7 +13,8 @@ from syncserver.core.errors import SyncError
 
 _WHERE = ("data_dir", *signing.SETTINGS)
 _DEVICE = ("data_dir", "url", "token", *signing.SETTINGS)
-_CHECKED = ("data_dir", "database_url", "owner_url", "postgres_bin", *signing.SETTINGS)
+_SIZE = ("workers", "database_connections")
+_CHECKED = ("data_dir", "database_url", "owner_url", "postgres_bin", *_SIZE, *signing.SETTINGS)
 _DATABASE = ("data_dir", "database_url", "owner_url", "postgres_bin")
 
 

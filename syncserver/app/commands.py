@@ -1,19 +1,17 @@
 """What the operator's commands do: serve, migrate, check, rotate-epoch, psql, token, revoke."""
 
 import argparse
-import asyncio
-import contextlib
 import gc
 import os
 import shlex
-import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from shutil import which
 from uuid import uuid4
 
 from syncserver import resources
-from syncserver.app import databases, owning, secret, server, signing, wiring
+from syncserver.app import databases, owning, secret, server, signing, wiring, workers
 from syncserver.app.logging import configure
 from syncserver.app.settings import Settings
 from syncserver.core.actor import user_owner
@@ -27,20 +25,21 @@ def serve(settings: Settings, _: argparse.Namespace) -> None:
     configure(settings.log_level)
     key = secret.load(settings.data_dir)
     signing.trusted(settings, key)  # before the database is started for nothing
-    with server.bound(settings.host, settings.port) as listening, databases.ready(settings) as urls:
-        parts = wiring.Parts(settings, urls.server, key)
-        host, port = listening.getsockname()[:2]
+    with ExitStack() as stack:
+        listeners = stack.enter_context(server.listening(settings.host, settings.port, settings.workers))
+        urls = stack.enter_context(databases.ready(settings))
+        host, port = listeners[0].getsockname()[:2]
 
-        def started() -> None:
-            gc.collect()
-            gc.freeze()  # what is here now stays: each full collection would walk it, and stand still for 150 ms
+        def ready() -> None:
             print(f"syncserver is ready on http://{host}:{port} (Ctrl-C ends it)", flush=True)
 
-        serving = server.Server(wiring.application(parts), settings, started=started)
-        # uvicorn ends cleanly on both signals, and then raises them again: for us they are a wish fulfilled.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serving.serve(sockets=[listening]))
+        if settings.workers > 1:
+            gc.collect()
+            gc.freeze()  # before they are forked: no collector of theirs walks, and so copies, what they share
+            workers.Workers(settings, urls.server, key, listeners).run(ready)
+        else:
+            parts = wiring.Parts(settings, urls.server, key)
+            server.run(server.Server(wiring.application(parts), settings, started=ready), listeners[0])
 
 
 def migrate(settings: Settings, _: argparse.Namespace) -> None:
@@ -61,7 +60,7 @@ def check(settings: Settings, _: argparse.Namespace) -> None:
     print(f"ok    sign-in: {signing.described(settings)}")
     fatal = False
     with databases.opened(settings) as urls:
-        for finding in checks.examine(urls.server, resources.catalog()):
+        for finding in checks.examine(urls.server, resources.catalog(), databases.connections(settings)):
             mark = "ok  " if finding.ok else "BAD " if finding.fatal else "warn"
             print(f"{mark}  {finding.subject}: {finding.detail}")
             if not finding.ok:

@@ -8,6 +8,7 @@ from pathlib import Path
 from syncserver import resources
 from syncserver.app.settings import Settings
 from syncserver.core.errors import SetupError
+from syncserver.engine.push import WRITERS
 from syncserver.storage import checks, embedded, schema
 
 
@@ -41,9 +42,14 @@ def opened(settings: Settings) -> Iterator[Urls]:
         postgres.stop()
 
 
+def connections(settings: Settings) -> int:
+    """How many the server may have open at once: in each worker its pool, one that listens, those that write."""
+    return settings.workers * (settings.database_connections + 1 + WRITERS)
+
+
 @contextmanager
 def ready(settings: Settings) -> Iterator[Urls]:
     """The same, with everything true that the server needs; raises SetupError."""
     with opened(settings) as urls:
-        checks.require(urls.server, resources.catalog())
+        checks.require(urls.server, resources.catalog(), connections(settings))
         yield urls

@@ -59,6 +59,10 @@ def _count(text: str) -> int:
     return _within(int(text), 1, 10_000)
 
 
+def _workers(text: str) -> int:
+    return _within(int(text), 1, 64)
+
+
 def _seconds(text: str) -> float:
     return _within(float(text), 0.01, 86_400)
 
@@ -93,7 +97,12 @@ class Settings:
     postgres_bin: Path | None = _setting(
         "the folder of PostgreSQL programs to use for the database that comes along", None, read=Path
     )
-    database_connections: int = _setting("how many connections the server holds at most", 10, read=_count)
+    workers: int = _setting("how many processes share the port: one for each core that is to serve", 1, read=_workers)
+    database_connections: int = _setting(
+        "how many connections to the database each worker holds at most, besides one that listens and two that write",
+        10,
+        read=_count,
+    )
     heartbeat_s: float = _setting("seconds between signs of life on a quiet socket or stream", 15.0, read=_seconds)
     kept_s: float = _setting(
         "seconds for which a row that was read alone is kept in memory, if no doorbell rings before",

@@ -9,8 +9,6 @@ from functools import cache, partial
 from time import monotonic
 
 from fastapi import APIRouter, FastAPI
-from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket
 
 from syncserver import __version__, resources
 from syncserver.api import (
@@ -45,12 +43,14 @@ from syncserver.engine.claim import Claim
 from syncserver.engine.ephemera import Ephemera
 from syncserver.engine.expiry import Expiry
 from syncserver.engine.exports import Exports
+from syncserver.engine.heads import Heads
 from syncserver.engine.house import Guest, House
 from syncserver.engine.imports import Imports
 from syncserver.engine.jwks import Jwks
 from syncserver.engine.kept import Kept
 from syncserver.engine.keys import Keys
 from syncserver.engine.limits import Limits
+from syncserver.engine.neighbours import Others, Seat
 from syncserver.engine.pull import Pull
 from syncserver.engine.push import Push
 from syncserver.engine.quota import Quota
@@ -69,7 +69,7 @@ from syncserver.feed.sweeper import Sweeper
 from syncserver.hub.hub import Hub
 from syncserver.storage import notes, revocations, schema
 from syncserver.storage.database import Database
-from syncserver.transports import sse, websocket
+from syncserver.transports import sse
 
 log = logging.getLogger(__name__)
 _RESTART_S = 1
@@ -82,9 +82,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def limits(settings: Settings) -> Limits:
-    """What one guest may do here."""
+def limits(settings: Settings, seat: Seat | None = None) -> Limits:
+    """What one guest may do here, in all workers together."""
     return Limits(
+        board=seat.board if seat is not None else None,
+        me=seat.me if seat is not None else 0,
         frame_bytes=settings.frame_bytes,
         json_depth=settings.json_depth,
         body_s=settings.body_s,
@@ -101,18 +103,20 @@ def limits(settings: Settings) -> Limits:
 
 
 class Parts:
-    """Everything that runs in one process."""
+    """Everything that runs in one process. `seat`: which of several workers it is; None: the only one."""
 
-    def __init__(self, settings: Settings, url: str, secret: bytes) -> None:
+    def __init__(self, settings: Settings, url: str, secret: bytes, seat: Seat | None = None) -> None:
         catalog = resources.catalog()
         self.database = Database(url, connections=settings.database_connections)
         self.kept = Kept(
             lambda: self.listener.connected, monotonic, keep_s=settings.kept_s, most_bytes=settings.kept_bytes
         )
-        self.pull = Pull(self.database, catalog, self.kept)
-        self.limits = limits(settings)
+        self.heads = Heads(lambda: self.listener.connected, monotonic)
+        self.pull = Pull(self.database, catalog, self.kept, self.heads)
+        self.limits = limits(settings, seat)
+        self._others = Others(seat) if seat is not None else None
         quota = Quota(settings.rows_per_owner, monotonic)
-        allow, changed = self.limits.mutations, self.kept.drop
+        allow, changed = self.limits.mutations, self._changed
         self.push = Push(self.database, catalog, now, allow=allow, quota=quota, changed=changed)
         self.whole = Whole(self.database, catalog, now, allow=allow, quota=quota, changed=changed)
         self.imports = Imports(self.database, catalog, self.whole, quota=quota, import_bytes=settings.import_bytes)
@@ -124,7 +128,7 @@ class Parts:
             conflicts=timedelta(days=settings.conflict_days),
             first_s=_FIRST_UPKEEP_S,
         )
-        self.hub = Hub()
+        self.hub = Hub(soon=lambda work: asyncio.get_running_loop().call_soon(work))
         self.feed = Feed(
             watched=self.hub.watched,
             read=self.pull.pages,
@@ -138,7 +142,7 @@ class Parts:
             now=now,
             watched=self.hub.watched,
             read=self.pull.heads,
-            ring=self.feed.ring,
+            ring=self._rang,
             moved=self._moved,
         )
         self.ephemera = Ephemera(self.database, self._present, now, presence_s=settings.presence_s)
@@ -172,11 +176,12 @@ class Parts:
             keys=self.keys,
             tickets=tickets,
             sessions=self.sessions,
-            claim=Claim(self.database, catalog, changed=self.kept.drop),
+            claim=Claim(self.database, catalog, changed=self._changed),
             verification=verification,
             statistics=Statistics(self.database, now),
             verified=self._verified,
             epoch=self._epoch,
+            epoch_now=lambda: self.feed.epoch,
             now=now,
             verbs={
                 frames.Verify: verification.verb,
@@ -187,6 +192,7 @@ class Parts:
             heartbeat_s=settings.heartbeat_s,
             hello_timeout_s=settings.handshake_s,
             limits=self.limits,
+            neighbours=self._others,
             origins=origin.listed(settings.origins),
             cookie=Cookie(settings.cookie, origin.listed(settings.origins)),
         )
@@ -205,6 +211,8 @@ class Parts:
         }
         if isinstance(self._trusted, Jwks):
             works["published keys"] = self._trusted.run
+        if self._others is not None:
+            works["neighbours"] = partial(self._others.run, self.house.replaced)
         tasks = [asyncio.create_task(_kept_running(name, work), name=name) for name, work in works.items()]
         try:
             yield
@@ -219,20 +227,25 @@ class Parts:
     def _present(self, owner: str) -> Collection[Guest]:
         return self.house.of(owner)
 
-    def _rang(self, owner: str) -> None:
+    def _changed(self, owner: str) -> None:
         self.kept.drop(owner)
+        self.heads.drop(owner)
+
+    def _rang(self, owner: str) -> None:
+        self._changed(owner)
         self.feed.ring(owner)
 
     def _key_rang(self, owner: str) -> None:
         self.keys.ring(owner)
         self.sessions.forget(owner)
-        self.kept.drop(owner)
+        self._changed(owner)
 
     def _guests(self, owner: str | None) -> Collection[Guest]:
         return list(self.house) if owner is None else self.house.of(owner)
 
     def _listening(self) -> None:
         self.kept.drop_all()
+        self.heads.drop_all()
         self.sweeper.soon()
         self.keys.listening()
         self.sessions.forget_all()
@@ -247,6 +260,7 @@ class Parts:
 
     def _moved(self, epoch: str) -> None:
         if self.feed.new_epoch(epoch):
+            self.heads.drop_all()
             for owner in {subscription.owner for subscription in self.hub}:
                 self.hub.refetch(owner, "epoch")
 
@@ -292,7 +306,6 @@ def application(parts: Parts) -> FastAPI:
     app.include_router(_api())
     app.include_router(pages.router)
     app.include_router(health.router)
-    app.router.routes.append(WebSocketRoute("/api/v1/socket", partial(_socket, parts.house)))
     return app
 
 
@@ -320,7 +333,3 @@ def _api() -> APIRouter:
     api.include_router(bulk.router(catalog))
     api.include_router(resource_routes.router(catalog))
     return api
-
-
-async def _socket(house: House, socket: WebSocket) -> None:
-    await websocket.serve(house, socket)

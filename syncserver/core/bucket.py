@@ -11,15 +11,22 @@ _NOTHING = 1e-6
 
 
 class Bucket:
-    """Full at first. `per_s`: tokens that come in a second; `burst`: what it holds at most."""
+    """Full at first. `per_s`: tokens that come in a second; `burst`: what it holds at most.
+
+    `state`: of one that was asked before, to go on from there.
+    """
 
     __slots__ = ("_at", "_burst", "_per_s", "_tokens")
 
-    def __init__(self, per_s: float, burst: float) -> None:
+    def __init__(self, per_s: float, burst: float, state: tuple[float, float | None] | None = None) -> None:
         self._per_s = per_s
         self._burst = burst
-        self._tokens = burst
-        self._at: float | None = None
+        self._tokens, self._at = (burst, None) if state is None else state
+
+    @property
+    def state(self) -> tuple[float, float | None]:
+        """All that it remembers: the tokens it held, and when (None: it was never asked)."""
+        return self._tokens, self._at
 
     def take(self, now: float, number: int = 1) -> float:
         """Take so many and give 0; or take none, and give the seconds after which it is worth asking again."""

@@ -6,15 +6,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from syncserver.core.cursor import Cursor
 
 Op = Literal["put", "remove"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One entry: the row `key` of `resource` got this state at `offset`. `data` is None for a removal.
 
     `mutation_id` and `claimed_at` (the stamp as the device claimed it, where it was changed) are the ledger's.

@@ -16,7 +16,7 @@ _BOUNDS = "a stamp's year lies between 1 and 9998"
 
 def write(stamp: datetime) -> str:
     """RFC 3339, UTC, always with microseconds: `2026-11-22T08:15:00.000000Z`."""
-    return stamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return stamp.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def read(text: str) -> datetime:

@@ -6,6 +6,7 @@ to there it never held anything, so it may page past that floor.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Self
 
@@ -15,9 +16,16 @@ _MAX_CHARS = 80
 _MAX_OFFSET = 2**63 - 1
 
 
+@lru_cache(maxsize=65_536)
 def channel_tag(owner: str) -> str:
     """Eight hex digits that stand for the owner's channel in a cursor."""
     return blake2b(owner.encode(), digest_size=4).hexdigest()
+
+
+def text(epoch: str, owner: str, offset: int, began: int = 0) -> str:
+    """What `str(Cursor.at(..))` gives, made at once: it stands twice in every frame of changes."""
+    reached = f"{epoch}.{channel_tag(owner)}.{offset}"
+    return f"{reached}.{began}" if offset < began else reached
 
 
 @dataclass(frozen=True, slots=True)

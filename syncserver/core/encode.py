@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from syncserver.core import clock, values
+from syncserver.core import clock, cursor, values
 from syncserver.core.change import Change, Page
 
 
@@ -38,8 +38,8 @@ def changes(page: Page, rows: Iterable[Change]) -> bytes:
     return orjson.dumps(
         {
             "type": "changes",
-            "from": str(page.cursor_since),
-            "to": str(page.cursor_until),
+            "from": cursor.text(page.epoch, page.owner, page.since, page.began),
+            "to": cursor.text(page.epoch, page.owner, page.until, page.began),
             "rows": [row(change) for change in rows],
             "more": page.more,
         }
@@ -58,9 +58,9 @@ def changes_answer(page: Page, server_time: datetime) -> bytes:
     )
 
 
-def ready(cursor: str, server_time: datetime) -> bytes:
-    """A `ready` frame: everything up to `cursor`, as of `server_time`."""
-    return orjson.dumps({"type": "ready", "cursor": cursor, "server_time": clock.write(server_time)})
+def ready(reached: str, server_time: datetime) -> bytes:
+    """A `ready` frame: everything up to the cursor `reached`, as of `server_time`."""
+    return orjson.dumps({"type": "ready", "cursor": reached, "server_time": clock.write(server_time)})
 
 
 def acks(answers: Iterable[Mapping[str, Any]]) -> bytes:

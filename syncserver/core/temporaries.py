@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 _MARK = "$temp"
+_NONE: frozenset[str] = frozenset()
 
 
 def named(value: Any) -> frozenset[str]:
     """The temporary names anywhere in a JSON value."""
     if isinstance(value, dict):
         name = _name(value)
-        return frozenset([name]) if name is not None else frozenset().union(*map(named, value.values()))
-    return frozenset().union(*map(named, value)) if isinstance(value, list) else frozenset()
+        if name is not None:
+            return frozenset([name])
+        value = value.values()
+    elif not isinstance(value, list):
+        return _NONE
+    deeper = [part for part in value if isinstance(part, dict | list)]  # most data is flat
+    return _NONE.union(*map(named, deeper)) if deeper else _NONE
 
 
 def replaced(value: Any, keys: Mapping[str, str]) -> Any:

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from syncserver.core.errors import Unavailable
 from syncserver.engine.decide import Ack, Item, Refused, deferred
@@ -27,12 +28,33 @@ _PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.5
 
 
+@dataclass(eq=False, slots=True)
+class Pushed:
+    """What was sent together: its answers, in order, as far as they are known; `all` is done with the last of them."""
+
+    answers: list[Any]
+    missing: int
+    all: asyncio.Future[list[Ack]]
+
+    def know(self, place: int, ack: Ack) -> None:
+        """One more; whoever asked may be gone."""
+        self.answers[place] = ack
+        self.missing -= 1
+        if not self.missing and not self.all.done():
+            self.all.set_result(self.answers)
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A mutation, and the answer that whoever sent it waits for."""
+    """A mutation, and its place in what was sent with it."""
 
     item: Item | Refused
-    answer: asyncio.Future[Ack]
+    pushed: Pushed
+    place: int
+
+    def tell(self, ack: Ack) -> None:
+        """Here is its answer."""
+        self.pushed.know(self.place, ack)
 
 
 @dataclass(slots=True)

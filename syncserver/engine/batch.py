@@ -4,6 +4,7 @@ Of each row one mutation after the other, of different rows together; what waits
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,20 +19,39 @@ from syncserver.storage.mutations import Answer
 from syncserver.storage.resource import Catalog, Resource
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The rows at these places as they were looked up, and locked, before anything was written."""
+
+    places: Mapping[Place, Resource] = field(default_factory=dict)
+    found: Mapping[Place, Current] = field(default_factory=dict)
+
+
 async def judge(
-    connection: AsyncConnection, items: Sequence[Item | Refused], known: Known, books: Books
+    connection: AsyncConnection,
+    items: Sequence[Item | Refused],
+    known: Known,
+    books: Books,
+    looked: Looked = Looked(),
 ) -> list[Answer]:
     """Judge and write these mutations, none of which was answered before; their answers, for the ledger.
 
-    Those that have to wait are answered in `known.answers` only: what is deferred was never answered.
+    Those that have to wait are answered in `known.answers` only: what is deferred was never answered. `looked`: what
+    is known of rows already.
     """
     answers = [_refusal(item, item.error, known) for item in items if isinstance(item, Refused)]
     for segment in dependencies.segments([item for item in items if isinstance(item, Item)]):
         ready = [item for item in (_resolved(item, known, answers) for item in segment) if item is not None]
-        for answer in await _segment(connection, ready, known, books):
+        for answer in await _segment(connection, ready, known, books, looked):
             known.answers[answer.name] = answer.ack
             answers.append(answer)
+        looked = Looked()  # what was written may have changed them
     return answers
+
+
+def places(items: Sequence[Item | Refused], catalog: Catalog) -> dict[Place, Resource]:
+    """The rows that these are about, as far as that can be said before any is judged."""
+    return _places([item for item in items if isinstance(item, Item) and item.key], catalog)
 
 
 def _refusal(item: Item | Refused, error: SyncError, known: Known) -> Answer:
@@ -52,23 +72,28 @@ def _resolved(item: Item, known: Known, answers: list[Answer]) -> Item | None:
     return None
 
 
-async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Known, books: Books) -> list[Answer]:
-    present = await settle.present(connection, _places(items, books.catalog))
+async def _segment(
+    connection: AsyncConnection, items: Sequence[Item], known: Known, books: Books, looked: Looked
+) -> list[Answer]:
+    wanted = _places(items, books.catalog)
+    present = {place: looked.found[place] for place in wanted if place in looked.found}
+    present |= await settle.present(connection, {p: of for p, of in wanted.items() if p not in looked.places})
     answers: list[Answer] = []
-    for wave in _waves(items):
+    waves = _waves(items)
+    for number, wave in enumerate(waves, 1):
         decisions: list[Decision] = []
         puts = [item for item in wave if item.fields is not None]
         await books.tally.look(connection, [put.sender.owner for put in puts if not _stored(present.get(put.place))])
         for item in wave:
             try:
                 _at_home(item, present)
-                decision = decide(item, present.get(item.place), present.get(_parent(item)))
+                decision = decide(item, present.get(item.place), present.get(_parent(item)) if item.parent else None)
                 _account(decision, present.get(item.place), books.tally)
                 decisions.append(decision)
             except SyncError as error:
                 answers.append(_refusal(item, error, known))
         before = present.copy()
-        await settle.settle(connection, decisions, present)
+        await settle.settle(connection, decisions, present, whole=number < len(waves))
         answers += [_answer(d, present[d.item.place], known) for d in decisions]
         await effects.follow(connection, decisions, before, present, books)
     return answers
@@ -76,9 +101,10 @@ async def _segment(connection: AsyncConnection, items: Sequence[Item], known: Kn
 
 def _places(items: Sequence[Item], catalog: Catalog) -> dict[Place, Resource]:
     """The rows that these are about, and those that new ones go on from or belong to."""
-    own = {place: item.resource for item in items for place in (item.place, _parent(item)) if place[2]}
     homes = {place: catalog[place[1]] for item in items for place in item.homes}
-    return {**homes, **own}
+    own = {item.place: item.resource for item in items if item.key}
+    parents = {_parent(item): item.resource for item in items if item.parent}
+    return {**homes, **own, **parents}
 
 
 def _at_home(item: Item, present: Mapping[Place, Current]) -> None:

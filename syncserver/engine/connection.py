@@ -1,136 +1,217 @@
 """One connection from hello to close: the protocol says what a message means, this answers.
 
-Two tasks: one receives and answers; the other writes what is due and follows the log (see `following`).
-Frames that it does not answer itself go to the house's verbs.
+It has no task of its own: whatever carries it calls it with each message, and a task runs only while an answer has to
+be waited for. Until it is given, the next message waits. Frames that this does not answer go to the house's verbs.
 """
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from typing import Any
 
 from syncserver.core import encode, frames
 from syncserver.core.actor import Actor, Device
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import ForbiddenOrigin, Invalid, RateLimited, Refetch, SyncError, Unauthorised, Unavailable
+from syncserver.core.errors import (
+    ForbiddenOrigin,
+    HelloTimeout,
+    Invalid,
+    RateLimited,
+    Refetch,
+    SyncError,
+    Unauthorised,
+    Unavailable,
+)
 from syncserver.core.protocol import Protocol
 from syncserver.engine import greeting
-from syncserver.engine.decide import Sender
-from syncserver.engine.following import Following, deliver
+from syncserver.engine.decide import Ack, Sender
+from syncserver.engine.following import Following
 from syncserver.engine.house import Guest, House
 from syncserver.engine.outgoing import Outgoing
 from syncserver.engine.term import EXPIRED, Term
-from syncserver.engine.together import first_of
-from syncserver.engine.wire import Ended, Gone, Wire
+from syncserver.engine.wire import Socket
 
 log = logging.getLogger(__name__)
-_CLOSING_S = 1.0
+Message = str | bytes
+Awaited = bytes | list[Ack] | None
+Answer = bytes | asyncio.Future[list[Ack]] | Coroutine[None, None, Awaited] | None
+"""What is said to a frame; or what has to be waited for, to know; or nothing."""
 
 
 class Connection:
-    """One device's socket. `run` returns when it is closed, by whichever side."""
+    """One device's socket, from the upgrade on. Whatever carries it calls `received`, `resumed` and, once, `lost`."""
 
-    def __init__(self, house: House, wire: Wire) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_beginning",
+        "_following",
+        "_full",
+        "_guest",
+        "_hello_due",
+        "_house",
+        "_one_more_frame",
+        "_out",
+        "_place",
+        "_protocol",
+        "_task",
+        "_term",
+        "_waiting",
+        "_wire",
+    )
+
+    def __init__(self, house: House, wire: Socket) -> None:
         self._house = house
         self._wire = wire
         self._protocol = Protocol(house.limits.frame_bytes, house.limits.json_depth)
         self._one_more_frame = house.limits.frames()
-        self._out = Outgoing(wire.send, wire.abort)
-        self._term = Term(house.now, self._expiring, self._expired)
+        self._out = Outgoing(wire, house.flusher, self)
+        self._guest: Guest | None = None
+        self._following: Following | None = None
+        self._term: Term | None = None
+        self._task: asyncio.Future[Any] | None = None
+        self._waiting: deque[Message] | None = None
+        self._full = False
+        self._beginning = False
+        self._place: AbstractContextManager[None] | None = None
+        self._hello_due: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
-        """Serve this connection to its end."""
+    def begin(self) -> None:
+        """The wire stands: hello is due."""
         try:
-            await self._visit()
-        except Gone:
-            pass
-        except Ended as end:
-            await self._close(end.code, end.reason)
+            if self._wire.foreign:
+                raise ForbiddenOrigin("Pages of this origin may not connect here.")
+            place = self._house.limits.connected(self._wire.address)
+            place.__enter__()
+            self._place = place
         except SyncError as error:
-            await self._refuse(error)
-        except Exception:
-            log.exception("a connection ended by a fault of the server")
-            await self._refuse(SyncError("The server made a mistake; its log says which."))
-        finally:
-            self._protocol.closed()
-            self._out.closed()
+            self._refuse(error)
+            return
+        within_s = self._house.hello_timeout_s
+        self._hello_due = asyncio.get_running_loop().call_later(within_s, self._no_hello, within_s)
 
-    async def _visit(self) -> None:
-        """From the upgrade to the end, whatever ends it."""
-        if self._wire.foreign:
-            raise ForbiddenOrigin("Pages of this origin may not connect here.")
-        with self._house.limits.connected(self._wire.address):
-            said = await greeting.hello(self._protocol, self._message, self._house.hello_timeout_s)
-            with self._house.limits.key_from(self._wire.address):
-                actor = await greeting.who(self._house, said, self._wire.cookie)
-            await self._serve(said, actor)
+    # -- what the wire says --------------------------------------------------
 
-    async def _serve(self, said: frames.Hello, actor: Actor) -> None:
-        """From a good hello to the end."""
-        device = Device(said.device.id, said.device.name)
-        sender = Sender(actor.owner, device, said.client_id)
-        guest = Guest(actor.owner, self._out.goodbye, self._out.offer, sender, said.device.app, actor=actor)
-        following = Following(self._house, actor.owner, self._out)
-        welcome = await greeting.welcome(self._house, actor, said, guest.id)
-        self._protocol.opened()
-        self._house.entered(guest)
-        try:
-            await self._wire.send(encode.frame(welcome))
-            self._term.until(actor.expires_at)
-            await first_of(self._receive(guest, following), deliver(self._house, self._out, following))
-        finally:
-            self._term.stop()
-            following.end()
-            self._house.left(guest)
+    def received(self, message: Message) -> None:
+        """A message came; it waits for the answer to the one before."""
+        if self._out.ending:
+            return
+        if self._busy or self._waiting:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(message)
+            self._wire.hold()
+        else:
+            self._take(message)
+
+    def resumed(self) -> None:
+        """The peer takes more."""
+        self._out.resumed()
+
+    def lost(self) -> None:
+        """The wire is no more."""
+        self._leave()
+        self._out.closed()
+
+    # -- what goes out (see Speaker) -----------------------------------------
+
+    def drained(self) -> None:
+        """All that was due is written: questions that waited for that are answered, and the log is read on."""
+        if self._full:
+            self._full = False
+            self._take_waiting()
+        if self._following is not None and self._out.idle:
+            self._following.drained()
+
+    def begun(self) -> None:
+        """What was subscribed to is under way (see Follower)."""
+        self._beginning = False
+        self._take_waiting()
+
+    def unfollowed(self, error: Exception) -> None:
+        """It has ended, or could not begin."""
+        self._told(error)
+        self.begun()
+
+    def ended(self, code: int, reason: str) -> None:
+        """The last word is said."""
+        self._leave()
+        self._wire.close(code, reason)
+
+    def beat(self) -> None:
+        """An interval of the house's heart is over."""
+        if self._following is not None:
+            self._following.still_ready()
 
     # -- what comes ----------------------------------------------------------
 
-    async def _message(self) -> str | bytes:
-        message = await self._wire.receive()
-        if message is None:
-            raise Gone
-        return message
-
-    async def _receive(self, guest: Guest, following: Following) -> None:
-        while True:
-            message = await self._message()
-            try:
-                self._one_more_frame()
-                answer = await self._answered(guest, following, self._protocol.receive(message))
-            except RateLimited as error:
-                # What came before is answered first: whoever writes that, ends the connection, and this task with it.
-                self._out.goodbye(error.close, error.title, error.retry_after_s)
-                await asyncio.Event().wait()
-            else:
-                if answer is not None:
-                    await self._out.answer(answer)
-
-    async def _answered(self, guest: Guest, following: Following, frame: frames.ClientFrame) -> bytes | None:
-        """The answer to a frame; what is wrong with a value is an answer too, and the connection stays."""
+    def _take(self, message: Message) -> None:
         try:
-            return await self._answer(guest, following, frame)
-        except Refetch as error:
-            following.end()
-            return encode.frame(frames.RefetchFrame(reason=error.reason))
-        except (Invalid, Unavailable) as error:
-            retry_s = Unavailable.retry_after_s if error.retry else None
-            return encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_s))
+            if self._guest is None:
+                answer = self._greeted(self._protocol.receive(message))
+            else:
+                self._one_more_frame()
+                answer = self._answer(self._guest, self._protocol.receive(message))
+        except Exception as error:  # noqa: BLE001 - a fault ends this connection and no other
+            self._told(error)
+            return
+        if isinstance(answer, bytes):
+            self._say(answer)
+        elif answer is not None:
+            self._task = asyncio.ensure_future(answer)
+            self._task.add_done_callback(self._done)
 
-    async def _answer(self, guest: Guest, following: Following, frame: frames.ClientFrame) -> bytes | None:
+    def _done(self, task: asyncio.Future[Awaited]) -> None:
+        if task is not self._task:
+            return  # it was for a connection that is gone
+        self._task = None
+        error = task.exception()
+        if error is not None:
+            self._told(error)
+        else:
+            answer = task.result()
+            if answer is not None:
+                self._say(encode.acks(answer) if isinstance(answer, list) else answer)
+        if self._waiting is not None:
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        while self._waiting and not self._busy and not self._out.ending:
+            self._take(self._waiting.popleft())
+        if not self._waiting and not self._busy:
+            self._waiting = None
+            self._wire.go_on()
+
+    def _say(self, answer: bytes) -> None:
+        """A peer that does not read its answers is not read from either."""
+        if not self._out.answer(answer):
+            self._full = True
+            self._wire.hold()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether the next message has to wait."""
+        return self._task is not None or self._full or self._beginning
+
+    def _answer(self, guest: Guest, frame: frames.ClientFrame) -> Answer:
         match frame:
             case frames.Push() if guest.sender is not None:
-                return encode.acks(await self._house.push.push(guest.sender, frame.mutations))
-            case frames.Subscribe():
-                following.end()
+                return self._house.push.submit(guest.sender, frame.mutations)
+            case frames.Subscribe() if self._following is not None:
+                self._following.end()
                 wanted = self._house.pull.known(frame.resources)
-                await following.begin(wanted, Cursor.parse(frame.cursor) if frame.cursor is not None else None)
-            case frames.Unsubscribe():
-                following.end()
+                cursor = Cursor.parse(frame.cursor) if frame.cursor is not None else None
+                self._beginning = True
+                self._following.begin(wanted, cursor)
+            case frames.Unsubscribe() if self._following is not None:
+                self._following.end()
             case frames.Ping():
                 return encode.frame(frames.Pong(sent_at=frame.sent_at, server_time=self._house.now()))
             case frames.Auth():
-                with self._house.limits.key_from(self._wire.address):
-                    self._renew(guest, await self._house.keys.by_token(frame.token))
+                return self._renewed(guest, frame.token)
             case _:
-                return await self._by_verb(guest, frame)
+                return self._by_verb(guest, frame)
         return None
 
     async def _by_verb(self, guest: Guest, frame: frames.ClientFrame) -> bytes | None:
@@ -139,39 +220,106 @@ class Connection:
             raise Invalid(f"This server takes no {frame.type} frames.")
         return await verb(guest, frame)
 
+    # -- coming in -----------------------------------------------------------
+
+    def _greeted(self, frame: frames.ClientFrame) -> Answer:
+        """Hello came: who it is may be known at once."""
+        if not isinstance(frame, frames.Hello):  # the protocol lets nothing else through
+            raise TypeError(type(frame))
+        self._hello_came()
+        with self._house.limits.key_from(self._wire.address):
+            actor, epoch = greeting.known(self._house, frame, self._wire.cookie)
+        if actor is None or epoch is None:
+            return self._let_in(frame)
+        self._enter(frame, actor, epoch)
+        return None
+
+    async def _let_in(self, said: frames.Hello) -> None:
+        with self._house.limits.key_from(self._wire.address):
+            actor = await greeting.who(self._house, said, self._wire.cookie)
+        self._enter(said, actor, await self._house.epoch())
+
+    def _enter(self, said: frames.Hello, actor: Actor, epoch: str) -> None:
+        sender = Sender(actor.owner, Device(said.device.id, said.device.name), said.client_id)
+        guest = Guest(actor.owner, self._out.goodbye, self._out.say, sender, said.device.app, actor=actor)
+        self._house.room(guest.owner, sender.client_id)
+        self._out.say(encode.frame(greeting.welcome(self._house, actor, said, guest.id, epoch)))
+        self._protocol.opened()
+        self._guest = guest
+        self._following = Following(self._house, guest.owner, self._out, self)
+        self._term = Term(self._house.now, self._expiring, self._expired)
+        self._term.until(actor.expires_at)
+        self._house.pulse.join(self)
+        self._house.entered(guest)
+
+    def _hello_came(self) -> None:
+        if self._hello_due is not None:
+            self._hello_due.cancel()
+            self._hello_due = None
+
+    def _no_hello(self, within_s: float) -> None:
+        self._refuse(HelloTimeout(f"No hello came within {within_s} s."))
+
     # -- how long ------------------------------------------------------------
 
-    def _renew(self, guest: Guest, actor: Actor) -> None:
+    async def _renewed(self, guest: Guest, token: str) -> None:
+        with self._house.limits.key_from(self._wire.address):
+            actor = await self._house.keys.by_token(token)
         if actor.owner != guest.owner:
             raise Unauthorised("The new token is another reader's: connect again with it.")
         guest.actor = actor
         self._house.keys.shown(guest)
-        self._term.until(actor.expires_at)
+        if self._term is not None:
+            self._term.until(actor.expires_at)
 
     def _expiring(self, in_s: float) -> None:
-        self._out.offer(encode.frame(frames.TokenExpiring(in_s=in_s)))
+        self._out.say(encode.frame(frames.TokenExpiring(in_s=in_s)))
 
     def _expired(self) -> None:
         self._out.goodbye(EXPIRED, "the token has expired")
 
-    # -- the end -------------------------------------------------------------
+    # -- what goes wrong, and the end ----------------------------------------
 
-    async def _refuse(self, error: SyncError) -> None:
+    def _told(self, error: BaseException) -> None:
+        """Say it; what is wrong with a value is an answer, and the connection stays."""
+        if self._guest is not None and isinstance(error, Refetch):
+            if self._following is not None:
+                self._following.end()
+            self._say(encode.frame(frames.RefetchFrame(reason=error.reason)))
+        elif self._guest is not None and isinstance(error, Invalid | Unavailable):
+            self._say(_error(error, Unavailable.retry_after_s if error.retry else None))
+        elif self._guest is not None and isinstance(error, RateLimited):
+            self._out.goodbye(error.close, error.title, error.retry_after_s)
+        elif isinstance(error, SyncError):
+            self._refuse(error)
+        elif not self._out.ending:
+            log.error("a connection ended by a fault of the server", exc_info=error)
+            self._refuse(SyncError("The server made a mistake; its log says which."))
+
+    def _refuse(self, error: SyncError) -> None:
         """Say what was wrong, then close with the code that tells whether to come back."""
-        try:
-            async with asyncio.timeout(_CLOSING_S):
-                retry_s = error.retry_after_s if isinstance(error, RateLimited) else None
-                frame = frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_s)
-                await self._wire.send(encode.frame(frame))
-        except (Gone, TimeoutError):
-            pass  # it is gone already, or does not read
-        await self._close(error.close, error.title)
+        retry_s = error.retry_after_s if isinstance(error, RateLimited) else None
+        self._out.end(error.close, error.title, _error(error, retry_s))
 
-    async def _close(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(_CLOSING_S):
-                await self._wire.close(code, reason)
-        except TimeoutError:
-            self._wire.abort()
-        except Gone:
-            pass  # it is gone already
+    def _leave(self) -> None:
+        """Nobody is here any more; nothing happens if that is so already."""
+        self._protocol.closed()
+        self._hello_came()
+        task, self._task, self._waiting = self._task, None, None
+        if task is not None:
+            task.cancel()
+        if self._term is not None:
+            self._term.stop()
+        if self._following is not None:
+            self._following.end()
+            self._following = None
+        if self._guest is not None:
+            self._house.pulse.leave(self)
+            self._house.left(self._guest)
+        place, self._place = self._place, None
+        if place is not None:
+            place.__exit__(None, None, None)
+
+
+def _error(error: SyncError, retry_after_s: float | None) -> bytes:
+    return encode.frame(frames.ErrorFrame(code=error.code, detail=error.detail, retry_after_s=retry_after_s))

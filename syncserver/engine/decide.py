@@ -41,7 +41,8 @@ class Sender:
 class Item:
     """A mutation that is well-formed, with its sender and its bounded stamp. `fields`: of a put.
 
-    `key` is empty and `fields` is None for as long as there are temporary names in them; see `temporaries`.
+    `key` is empty and `fields` is None for as long as there are temporary names in them; see `temporaries`. `named`:
+    the temporary names in its data, as it was sent.
     """
 
     sender: Sender
@@ -50,6 +51,7 @@ class Item:
     stamp: datetime
     fields: Fields | None
     key: str
+    named: frozenset[str] = frozenset()
 
     @property
     def place(self) -> Place:
@@ -69,9 +71,9 @@ class Item:
     @property
     def homes(self) -> list[Place]:
         """The rows that the row of a put belongs to."""
-        if self.fields is None:
-            return []
         of = self.resource
+        if self.fields is None or not of.belongs:
+            return []
         return [(self.sender.owner, belongs.resource, of.home(belongs, self.fields)) for belongs in of.belongs]
 
     @property
@@ -180,8 +182,9 @@ def read(sender: Sender, raw: Mapping[str, Any], catalog: Catalog, now: datetime
         raise Invalid("The keys of this resource are made by its clients.", [{"pointer": "/key", "detail": "a text"}])
     stamp = clock.clamp(mutation.updated_at or now, now)
     key = canonical(resource, mutation.key) if isinstance(mutation.key, str) else ""
-    item = Item(sender, mutation, resource, stamp, None, key)
-    unknown = temporaries.named(mutation.data) or not (key or mutation.op == "put")
+    named = temporaries.named(mutation.data)
+    item = Item(sender, mutation, resource, stamp, None, key, named)
+    unknown = named or not (key or mutation.op == "put")
     return item if unknown else understood(item)
 
 
@@ -238,7 +241,7 @@ def validated(resource: Resource, fields: Mapping[str, Any], given: frozenset[st
     except ValidationError as error:
         raise protocol.invalid(error, "/data") from None
     present = model.model_dump(mode="json", exclude_unset=True)
-    whole = {name: present.get(name, getattr(model, name)) for name in resource.fields}
+    whole = {name: present[name] if name in present else getattr(model, name) for name in resource.fields}
     return resource.complete(whole, given, at)
 
 
@@ -267,7 +270,9 @@ def _consistent(item: Item, resolution: Resolution) -> Resolution:
     if not resolution.changed or fields is None:
         return resolution
     whole = item.resource.complete(dict(fields), frozenset(), item.stamp)
-    return replace(resolution, version=replace(resolution.version, fields=whole))
+    won = resolution.version
+    version = Version(whole, won.updated_at, won.device_id, won.offset, won.explicit)
+    return Resolution(version, resolution.accepted, resolution.concurrent, resolution.reason, resolution.merged)
 
 
 def _inherited(item: Item, parent: Fields) -> Item:
@@ -302,7 +307,7 @@ def _meant(item: Item, before: Version | None) -> Fields | None:
 
 def _steady(resource: Resource, meant: Fields, before: Version | None) -> None:
     """Raise Invalid where a field would change that never does."""
-    if before is None or before.fields is None:
+    if before is None or before.fields is None or not resource.fixed:
         return
     moved = sorted(name for name in resource.fixed if meant[name] != before.fields[name])
     if moved:

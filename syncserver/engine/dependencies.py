@@ -6,6 +6,7 @@ was rejected is rejected too; one that names what nobody here has seen is deferr
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,10 +15,11 @@ from syncserver.core.errors import DependencyFailed, DependencyUnknown
 from syncserver.core.values import Temporary as TemporaryKey
 from syncserver.engine.decide import Ack, Item, Refused, understood
 from syncserver.engine.numbers import Numbers
-from syncserver.storage import mutations, temporary
+from syncserver.storage import mutations, temporary, trip
 from syncserver.storage.changes import Place
 from syncserver.storage.mutations import Name
 from syncserver.storage.temporary import Became, Temporary
+from syncserver.storage.trip import Ask
 
 
 @dataclass
@@ -31,24 +33,37 @@ class Known:
     _used: dict[Name, frozenset[str]] = field(default_factory=dict)
     _makers: dict[Temporary, Name] = field(default_factory=dict)
 
-    @classmethod
-    async def read(cls, connection: AsyncConnection, items: Sequence[Item | Refused]) -> "Known":
-        """What the ledger says of these items and of what they name."""
+    @staticmethod
+    def asks(items: Sequence[Item | Refused]) -> list[Ask[Any]]:
+        """What to ask of the ledger about these items and what they name; the answers are for `told`."""
         names = {item.name for item in items} | {name for item in items for name in _after(item)}
         wanted = {name for item in items for name in _temporaries(item)}
-        answers, keys = await mutations.first(connection, sorted(names)), await temporary.keys(connection, wanted)
-        return cls(answers, keys, await Numbers.read(connection, items))
+        return [mutations.looked_up(sorted(names)), *([temporary.looked_up(wanted)] if wanted else [])]
+
+    @classmethod
+    async def told(
+        cls, connection: AsyncConnection, items: Sequence[Item | Refused], answers: Sequence[Any]
+    ) -> "Known":
+        """What the ledger said of these items, and what else is to be known of them."""
+        first, *keys = answers
+        return cls(first, keys[0] if keys else {}, await Numbers.read(connection, items))
+
+    @classmethod
+    async def read(cls, connection: AsyncConnection, items: Sequence[Item | Refused]) -> "Known":
+        """The same, at once."""
+        return await cls.told(connection, items, await trip.go(connection, *cls.asks(items)))
 
     def resolve(self, item: Item) -> Item:
         """The item with its keys known; raises DependencyFailed, DependencyUnknown, Invalid or TooLarge."""
         for name in _after(item):
             self._worked(name)
+        wanted = item.named
+        if item.key and not wanted:
+            return item
         key = self._key(item) if not item.key else item.key
         self._used[item.name] = _names(item)
-        wanted = temporaries.named(item.mutation.data)
         if not wanted:
-            named = replace(item, key=key)
-            return named if item.key else understood(named)
+            return understood(replace(item, key=key))
         keys = {name: self._behind(_of(item, name)) for name in wanted}
         mutation = item.mutation.model_copy(update={"data": temporaries.replaced(item.mutation.data, keys)})
         return understood(replace(item, key=key, mutation=mutation))
@@ -113,25 +128,26 @@ def segments(items: Sequence[Item]) -> list[list[Item]]:
     named: set[Temporary] = set()
     emptied: set[tuple[str, str]] = set()
     for item in items:
+        place, its_homes = item.place, item.homes
         waits = (
             item.mutation.after
             or _names_of(item, named)
             or (not item.key and makes(item) is None)
             or item.parent
-            or not about.isdisjoint(item.homes)
-            or item.place in homes
+            or not about.isdisjoint(its_homes)
+            or place in homes
             or _may_have_gone(item, emptied)
         )
         if not found or waits:
             found.append([])
             about, homes, named, emptied = set(), set(), set(), set()
         found[-1].append(item)
-        about.add(item.place)
-        homes.update(item.homes)
+        about.add(place)
+        homes.update(its_homes)
         if isinstance(item.mutation.key, TemporaryKey):
             named.add(_of(item, item.mutation.key.temp))
         if item.mutation.op == "remove":
-            emptied.add(item.place[:2])
+            emptied.add(place[:2])
     return found
 
 
@@ -142,7 +158,7 @@ def _may_have_gone(item: Item, emptied: Container[tuple[str, str]]) -> bool:
 
 def _names_of(item: Item, named: Container[Temporary]) -> bool:
     """Whether the item's fields have a name that is the key of one of these, or of a row that it goes on from."""
-    names = temporaries.named(item.mutation.data)
+    names = item.named
     return any(_of(item, name) in named for name in names) or (bool(names) and item.resource.parent is not None)
 
 
@@ -161,7 +177,7 @@ def _temporaries(item: Item | Refused) -> list[Temporary]:
 def _names(item: Item) -> frozenset[str]:
     key = item.mutation.key
     own = frozenset([key.temp]) if isinstance(key, TemporaryKey) else frozenset[str]()
-    return own | temporaries.named(item.mutation.data)
+    return own | item.named
 
 
 def makes(item: Item) -> str | None:

@@ -11,14 +11,18 @@ from uuid import uuid4
 
 from syncserver.core import encode, frames, values
 from syncserver.core.actor import Actor
-from syncserver.core.errors import Claimed, Invalid, Unauthorised
+from syncserver.core.errors import Claimed, Invalid, RateLimited, Unauthorised
+from syncserver.engine.catchup import Catchup
 from syncserver.engine.claim import Claim
 from syncserver.engine.decide import Sender
 from syncserver.engine.exports import Exports
 from syncserver.engine.imports import Imports
 from syncserver.engine.keys import Keys
 from syncserver.engine.limits import Limits
+from syncserver.engine.neighbours import Alone, Neighbours
+from syncserver.engine.outgoing import Flusher
 from syncserver.engine.pull import Pull
+from syncserver.engine.pulse import Pulse
 from syncserver.engine.push import Push
 from syncserver.engine.sessions import Sessions
 from syncserver.engine.shown import Cookie
@@ -84,12 +88,12 @@ Verb = Callable[[Guest, Any], Awaitable[bytes | None]]
 
 
 class House:
-    """`keys`: who may come in. `epoch`: the log's identity.
+    """`keys`: who may come in. `epoch`: the log's identity; `epoch_now`: the same, where it need not be asked for.
 
     `verified`: since when an owner's positions are known to be true (None: not known). `verbs`: what answers frames
     that a connection does not answer itself. `gone`: hears of each guest who has left. `readers`: how many may read
     the log at once. `limits`: how much of everything one guest may have. `origins`: of which other
-    web pages may speak to the server. `cookie`: which one may hold the token.
+    web pages may speak to the server. `cookie`: which one may hold the token. `neighbours`: the other workers.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class House:
         statistics: Statistics,
         verified: Callable[[str], datetime | None],
         epoch: Callable[[], Awaitable[str]],
+        epoch_now: Callable[[], str | None] = lambda: None,
         now: Callable[[], datetime],
         verbs: Mapping[type[values.Model], Verb] | None = None,
         gone: Callable[[Guest], None] = lambda _guest: None,
@@ -118,6 +123,7 @@ class House:
         limits: Limits | None = None,
         origins: Collection[str] = (),
         cookie: Cookie | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.push = push
         self.whole = whole
@@ -133,14 +139,19 @@ class House:
         self.statistics = statistics
         self.verified = verified
         self.epoch = epoch
+        self.epoch_now = epoch_now
         self.now = now
         self.verbs = verbs or {}
         self.heartbeat_s = heartbeat_s
         self.hello_timeout_s = hello_timeout_s
         self.reading = asyncio.Semaphore(readers)
+        self.catchup = Catchup(pull.pages)
+        self.flusher = Flusher()
+        self.pulse = Pulse(heartbeat_s)
         self.limits = limits or Limits()
         self.origins = origins
         self.cookie = cookie or Cookie()
+        self._neighbours = neighbours or Alone()
         self.draining = False
         self._gone = gone
         self._here: dict[str, dict[Guest, None]] = {}
@@ -161,26 +172,37 @@ class House:
         """Raise RateLimited where there is none for a socket of this client (None: for a stream or long-poll)."""
         here = self._here.get(owner, ())
         if client_id is None:
-            self.limits.stream(sum(guest.sender is None for guest in here))
+            self.limits.stream(sum(guest.sender is None for guest in here) + self._neighbours.streams(owner))
         else:
             older = self._sockets.get((owner, client_id))
-            self.limits.socket(sum(guest.sender is not None and guest is not older for guest in here))
+            present = sum(guest.sender is not None and guest is not older for guest in here)
+            self.limits.socket(present + self._neighbours.sockets(owner, client_id))
 
     def entered(self, guest: Guest) -> None:
         """Somebody is let in; an older socket of the same owner and client id makes room. Raises RateLimited."""
-        self.room(guest.owner, guest.sender.client_id if guest.sender is not None else None)
+        client_id = guest.sender.client_id if guest.sender is not None else None
+        self._neighbours.entered(guest.owner, client_id)
+        try:
+            self.room(guest.owner, client_id)
+        except RateLimited:
+            self._neighbours.left(guest.owner, client_id)
+            raise
         self._here.setdefault(guest.owner, {})[guest] = None
         self._empty.clear()
-        if guest.sender is not None:
-            name = (guest.owner, guest.sender.client_id)
-            older = self._sockets.get(name)
-            self._sockets[name] = guest
-            if older is not None:
-                older.goodbye(_REPLACED, "replaced by a newer connection of this client")
+        if client_id is not None:
+            self.replaced(guest.owner, client_id)
+            self._sockets[guest.owner, client_id] = guest
+            self._neighbours.newest(guest.owner, client_id)
         if self.draining:
             _send_away(guest, 0, 0)
         if guest.actor is not None:
             self.keys.shown(guest)
+
+    def replaced(self, owner: str, client_id: str) -> None:
+        """A newer socket of this client is there, here or in another worker: an older one that is here has to go."""
+        older = self._sockets.get((owner, client_id))
+        if older is not None:
+            older.goodbye(_REPLACED, "replaced by a newer connection of this client")
 
     def left(self, guest: Guest) -> None:
         """Somebody is gone."""
@@ -190,8 +212,11 @@ class House:
         del here[guest]
         if not here:
             del self._here[guest.owner]
-        if guest.sender is not None and self._sockets.get((guest.owner, guest.sender.client_id)) is guest:
-            del self._sockets[guest.owner, guest.sender.client_id]
+        client_id = guest.sender.client_id if guest.sender is not None else None
+        self._neighbours.left(guest.owner, client_id)
+        if client_id is not None and self._sockets.get((guest.owner, client_id)) is guest:
+            del self._sockets[guest.owner, client_id]
+            self._neighbours.gone(guest.owner, client_id)
         if not self._here:
             self._empty.set()
         self._gone(guest)

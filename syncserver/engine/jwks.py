@@ -48,6 +48,8 @@ class Jwks:
         self._apart_s = apart_s
         self._within_s = within_s
         self._known: Sequence[TrustedKey] = ()
+        self._body_known = b""
+        self.edition = 0
         self._away = True
         self._warned = False
         self._began_at: float | None = None
@@ -83,11 +85,17 @@ class Jwks:
             self._began_at = now()
             self._away = True
             try:
-                self._known = parsed(await self._body())
+                self._publish(await self._body())
             except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, Unusable) as error:
                 self._missed(error)
             else:
                 self._away = self._warned = False
+
+    def _publish(self, body: bytes) -> None:
+        self._known = parsed(body)
+        if body != self._body_known:
+            self._body_known = body
+            self.edition += 1
 
     async def _body(self) -> bytes:
         own = urlsplit(self._url).scheme == "http"  # of this machine: no proxy leads there

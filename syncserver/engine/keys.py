@@ -5,7 +5,7 @@ A key that is taken back while its guest is here ends the visit at once, in whic
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from syncserver.core.actor import Actor, session_id
@@ -20,6 +20,16 @@ log = logging.getLogger(__name__)
 _RETRY_S = 0.2
 
 
+class Verifier(Protocol):
+    """What a token says, by its signature alone."""
+
+    def known(self, token: str) -> Actor | None:
+        """The actor of a token that was verified before, and still would be."""
+
+    async def __call__(self, token: str) -> Actor:
+        """The actor of any other; raises Unauthorised, Unavailable."""
+
+
 class Visitor(Protocol):
     """A guest of the house, as far as its key goes."""
 
@@ -31,11 +41,11 @@ class Visitor(Protocol):
 
 
 class Keys:
-    """`verify`: what a token says, by its signature alone. `here`: who of an owner (None: of all) is here."""
+    """`verify`: see Verifier. `here`: who of an owner (None: of all) is here."""
 
     def __init__(
         self,
-        verify: Callable[[str], Awaitable[Actor]],
+        verify: Verifier,
         tickets: Tickets,
         database: Database,
         here: Callable[[str | None], Collection[Visitor]] = lambda _owner: (),
@@ -55,6 +65,14 @@ class Keys:
         actor = await self._verify(token)
         await self.hold(actor)
         return actor
+
+    def known(self, token: str) -> Actor | None:
+        """Who shows this token, where all that says so is in memory; None: `by_token` has to look, and says why not."""
+        actor = self._verify.known(token)
+        if actor is None:
+            return None
+        standing = self._standings.known(actor.owner)
+        return actor if standing is not None and _fault(standing, actor) is None else None
 
     async def read(self, token: str) -> Actor:
         """Whose token it is, by its signature alone (only `hold` says whether it holds); Unauthorised, Unavailable."""

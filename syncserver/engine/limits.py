@@ -1,19 +1,20 @@
 """What one guest may do, so that it harms nobody else: how many at once, and how much in a time.
 
 Over a limit, nothing was done: RateLimited says when to ask again. Where a number is 0 there is no limit. Limits by
-address do not hold where there is none (a Unix socket).
+address do not hold where there is none (a Unix socket). All workers of a server count together, on its board.
 """
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from syncserver.core import protocol, values
-from syncserver.core.bucket import Bucket, Buckets
+from syncserver.core.bucket import Bucket
 from syncserver.core.errors import Claimed, RateLimited, Unauthorised
+from syncserver.engine.board import Board
+from syncserver.engine.tallies import OwnTally, Rates, SharedTally, Tally, rates
 
 _FRAMES_BURST = 4
 _MUTATIONS_BURST = 10
@@ -25,9 +26,10 @@ _ROOM_S = 10.0
 
 
 class Limits:
-    """All limits of one process. `frame_bytes` and `json_depth` are of a frame or body, `body_s` of its coming.
+    """All limits of one server. `frame_bytes` and `json_depth` are of a frame or body, `body_s` of its coming.
 
-    `per_owner`: sockets; streams are long-polls too. `clock`: seconds that only go forward.
+    `per_owner`: sockets; streams are long-polls too. `clock`: seconds that only go forward. `board`: where its workers
+    count together, of which this is number `me`; None: it has but this process.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Limits:
         wrong_keys_per_minute: int = 30,
         sessions_per_minute: int = 1_000,
         clock: Callable[[], float] = time.monotonic,
+        board: Board | None = None,
+        me: int = 0,
     ) -> None:
         self.frame_bytes = frame_bytes
         self.json_depth = json_depth
@@ -55,12 +59,12 @@ class Limits:
         self._per_address = connections_per_address
         self._frames_per_s = frames_per_s
         self._clock = clock
-        self._connected: Counter[str] = Counter()
-        self._mutations = Buckets(mutations_per_s, mutations_per_s * _MUTATIONS_BURST)
-        self._requests = Buckets(requests_per_s, requests_per_s * _REQUESTS_BURST)
-        self._tickets = _by_the_minute(tickets_per_minute)
-        self._wrong_keys = _by_the_minute(wrong_keys_per_minute)
-        self._sessions = _by_the_minute(sessions_per_minute)
+        self._connected: Tally = OwnTally() if board is None else SharedTally(board, "addresses", me)
+        self._mutations = rates(board, "mutations", mutations_per_s, mutations_per_s * _MUTATIONS_BURST)
+        self._requests = rates(board, "requests", requests_per_s, requests_per_s * _REQUESTS_BURST)
+        self._tickets = _by_the_minute(board, "tickets", tickets_per_minute)
+        self._wrong_keys = _by_the_minute(board, "wrong keys", wrong_keys_per_minute)
+        self._sessions = _by_the_minute(board, "sessions", sessions_per_minute)
 
     # -- how many at once ----------------------------------------------------
 
@@ -78,14 +82,12 @@ class Limits:
         if address is None:
             yield
             return
-        _room(self._connected[address], self._per_address, "This address has too many connections.")
-        self._connected[address] += 1
+        if not self._connected.take(address, self._per_address):
+            raise RateLimited("This address has too many connections.", _ROOM_S)
         try:
             yield
         finally:
-            self._connected[address] -= 1
-            if not self._connected[address]:
-                del self._connected[address]
+            self._connected.give(address)
 
     # -- how much in a time --------------------------------------------------
 
@@ -135,8 +137,8 @@ class Limits:
         _soon(bucket.take(self._clock()), "Too many frames in too short a time.")
 
 
-def _by_the_minute(number: int) -> Buckets:
-    return Buckets(number / _MINUTE_S, number)
+def _by_the_minute(board: Board | None, part: str, number: int) -> Rates:
+    return rates(board, part, number / _MINUTE_S, number)
 
 
 def _room(present: int, most: int, sentence: str) -> None:

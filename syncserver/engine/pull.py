@@ -7,6 +7,7 @@ from functools import partial
 from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Invalid
+from syncserver.engine.heads import Heads
 from syncserver.engine.kept import Kept
 from syncserver.storage import changes, conflicts, related, rows, sequences, threads
 from syncserver.storage.database import Database
@@ -14,12 +15,15 @@ from syncserver.storage.resource import Catalog
 
 
 class Pull:
-    """All reads of the engine. `kept`: rows that need not be read again; None: every row is read."""
+    """All reads of the engine. `kept`, `ends`: rows, and ends of logs, that need not be read again; None: all are."""
 
-    def __init__(self, database: Database, catalog: Catalog, kept: Kept | None = None) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, kept: Kept | None = None, ends: Heads | None = None
+    ) -> None:
         self._database = database
         self.catalog = catalog
         self._kept = kept
+        self._ends = ends if ends is not None else Heads(lambda: False, lambda: 0)
 
     def known(self, resources: Collection[str] | None) -> frozenset[str] | None:
         """The resources asked for, as a set; raises Invalid for one that this server does not sync."""
@@ -38,17 +42,28 @@ class Pull:
         """A page of the owner's log after the cursor (None: from the beginning); raises Refetch, Unavailable."""
         after = cursor.offset if cursor else 0
         wanted = sorted(resources) if resources is not None else None
-        async with self._database.transaction([owner]) as connection:
-            found = await changes.since(connection, self.catalog, {owner: after}, wanted, limit)
-        page = found[owner]
+        with self._ends.reading(owner) as found:
+            async with self._database.transaction([owner], planned=True) as connection:
+                page = (await changes.since(connection, self.catalog, {owner: after}, wanted, limit))[owner]
+            found(page)
         if cursor is not None:
             cursor.check(page.epoch, owner, page.floor, page.head)
         return replace(page, began=cursor.began if cursor and cursor.offset else page.floor)
 
-    async def pages(self, after: Mapping[str, int]) -> dict[str, Page]:
+    def quiet(self, owner: str, cursor: str) -> Page | None:
+        """The page after this cursor where it is known, without reading, that there is no news; else None.
+
+        That is never staler than a doorbell, nor than what this process has acknowledged.
+        """
+        return self._ends.after(owner, cursor)
+
+    async def pages(
+        self, after: Mapping[str, int], resources: Collection[str] | None = None, limit: int = changes.PAGE_ROWS
+    ) -> dict[str, Page]:
         """A page for each of many owners, past these offsets, from one snapshot."""
-        async with self._database.transaction(list(after)) as connection:
-            return await changes.since(connection, self.catalog, after)
+        wanted = sorted(resources) if resources is not None else None
+        async with self._database.transaction(list(after), planned=True) as connection:
+            return await changes.since(connection, self.catalog, after, wanted, limit)
 
     async def heads(self, owners: Sequence[str]) -> tuple[str, dict[str, int]]:
         """The log's epoch, and each owner's head."""

@@ -1,6 +1,6 @@
 """The one write door: every write of a synced row from a client, over any transport or route, goes through here.
 
-While one commit is in flight, what arrives waits together and goes in the next. A batch is one transaction: rows,
+While commits are in flight, what arrives waits together and goes in the next. A batch is one transaction: rows,
 ledger, conflicts and answers commit together or not at all. If a statement fails, the batch is replayed one by one,
 so that only the guilty item is rejected. An owner whose lock somebody holds is left out of it, and waits `aside`.
 """
@@ -8,27 +8,31 @@ so that only the guilty item is rejected. An owner whose lock somebody holds is 
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from syncserver.core.errors import Invalid, SyncError, Unauthorised, Unavailable
-from syncserver.engine import batch, dependencies
-from syncserver.engine.aside import AWAY, BUSY, Aside, Waiting
+from syncserver.engine import batch, dependencies, settle
+from syncserver.engine.aside import AWAY, BUSY, Aside, Pushed, Waiting
+from syncserver.engine.batch import Looked
 from syncserver.engine.decide import Ack, Item, Refused, Sender, deferred, duplicate, read, refused, rejected
 from syncserver.engine.dependencies import Known
 from syncserver.engine.effects import Books
+from syncserver.engine.lineup import Lineup
 from syncserver.engine.quota import Quota
-from syncserver.storage import conflicts, mutations, temporary
+from syncserver.storage import conflicts, mutations, temporary, trip
 from syncserver.storage.database import LOCKED, UNIQUE, Contention, Database, RefusedError, Turns
 from syncserver.storage.mutations import Name
 from syncserver.storage.resource import Catalog
 
 log = logging.getLogger(__name__)
 BATCH = 200
+WRITERS = 2
+"""While one waits for the disk, the other judges; a third would wait for a core, and batches would be smaller."""
 _TRIES = 8
 _PAUSE_S = 0.02
 _WAITERS = 2
@@ -38,7 +42,7 @@ Client = tuple[str, str]
 
 
 class Push:
-    """The queue in front of the transaction. `run` commits until cancelled.
+    """The queue in front of the transactions. `run` commits until cancelled, in so many of them at once as `writers`.
 
     `allow(owner, number)`: raises where so many mutations more are too many for now. `quota`: how many rows one may
     have. `changed(owner)` is called before an answer is given to a mutation that may have changed the owner's rows.
@@ -52,6 +56,7 @@ class Push:
         now: Callable[[], datetime],
         *,
         batch: int = BATCH,
+        writers: int = WRITERS,
         allow: Callable[[str, int], None] = lambda _owner, _number: None,
         quota: Quota | None = None,
         changed: Callable[[str], None] = lambda _owner: None,
@@ -65,7 +70,8 @@ class Push:
         self._allow = allow
         self._quota = quota or Quota()
         self._changed = changed
-        self._queue: deque[Waiting] = deque()
+        self._writers = writers
+        self._queue = Lineup()
         self._arrived = asyncio.Event()
         self._aside = Aside(
             self._commit,
@@ -83,17 +89,32 @@ class Push:
         A wrong one is rejected and stands in no other's way; `deferred` means: nothing happened, send it again.
         Raises RateLimited where these are too many for this owner just now; then none of them was looked at.
         """
+        return await self.submit(sender, proposed)
+
+    def submit(self, sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> asyncio.Future[list[Ack]]:
+        """The same for whoever has no task to wait with: what is given is done when all are answered."""
         self._allow(sender.owner, len(proposed))
-        full = self._aside.full(sender.owner)
-        answers = [self._enqueue(sender, raw, full=full) for raw in proposed]
-        return [answer if isinstance(answer, dict) else await answer for answer in answers]
+        full, answered = self._aside.full(sender.owner), asyncio.get_running_loop().create_future()
+        pushed = Pushed([None] * len(proposed), len(proposed), answered)
+        if not proposed:
+            answered.set_result([])
+        waiting: list[Waiting] = []
+        for place, raw in enumerate(proposed):
+            found = self._read(sender, raw, full=full)
+            if isinstance(found, dict):
+                pushed.know(place, found)
+            else:
+                waiting.append(Waiting(found, pushed, place))
+        self._line_up(one for one in waiting if not self._aside.joined(one))
+        return answered
 
     async def restored(self, owner: str, conflict_id: str) -> None:
         """Note that the losing version of a conflict was written again."""
         async with self._database.transaction([owner]) as connection:
             await conflicts.restored(connection, owner, conflict_id)
 
-    def _enqueue(self, sender: Sender, raw: Mapping[str, Any], *, full: bool) -> Ack | asyncio.Future[Ack]:
+    def _read(self, sender: Sender, raw: Mapping[str, Any], *, full: bool) -> Ack | Item | Refused:
+        """What has to line up; or the answer, where it is known at once."""
         item: Item | Refused | None
         try:
             item = read(sender, raw, self._catalog, self._now())
@@ -101,41 +122,42 @@ class Push:
             item = refused(sender, raw, error)
             if item is None:
                 return rejected(raw.get("mutation_id"), error)
-        if full:
-            return deferred(item, BUSY)
-        waiting = Waiting(item, asyncio.get_running_loop().create_future())
-        if not self._aside.joined(waiting):
-            self._line_up([waiting])
-        return waiting.answer
+        return deferred(item, BUSY) if full else item
 
     def _line_up(self, waiting: Iterable[Waiting]) -> None:
-        self._queue.extend(waiting)
+        self._queue.add(waiting)
         self._arrived.set()
 
     async def run(self) -> None:
         """Commit what queued while the last commit was in flight, until cancelled: then all that waits is deferred."""
         try:
-            while True:
-                await self._next()
+            async with asyncio.TaskGroup() as writers:
+                for _ in range(self._writers):
+                    writers.create_task(self._write())
         except asyncio.CancelledError:
             await self._aside.end()
-            left = self._taken(len(self._queue))
+            left = self._queue.all()
             self._answer(left, _all_deferred(left))
             raise
 
+    async def _write(self) -> None:
+        while True:
+            while not self._queue.ready:
+                self._arrived.clear()
+                await self._arrived.wait()
+            await self._next()
+
     async def _next(self) -> None:
-        if not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
-        taken = self._taken(self._batch)
-        answers: Sequence[Ack | None] = _all_deferred(taken)
+        taken = self._queue.taken(self._batch)
+        answers: Sequence[Ack | None] | None = None
         try:
             answers = await self._commit([waiting.item for waiting in taken])
+        except Exception:
+            log.exception("a batch failed")  # the next one, and those of the other writers, may do better
         finally:
-            self._answer(taken, answers)
-
-    def _taken(self, most: int) -> list[Waiting]:
-        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            self._answer(taken, _all_deferred(taken) if answers is None else answers)
+            self._queue.back(taken)
+            self._arrived.set()
 
     def _answer(self, taken: Sequence[Waiting], answers: Sequence[Ack | None]) -> None:
         """Answer these; those without an answer are of busy owners, and go aside with all that queued behind them.
@@ -148,24 +170,18 @@ class Push:
             self._aside.free(owner)
         _tell(told)
         held_up = {_client(waiting.item) for waiting, ack in told if _away(ack)}
-        if held_up:
-            behind = self._without(lambda waiting: _client(waiting.item) in held_up)
+        for owner, client in held_up:
+            behind = self._queue.without(owner, partial(_of, client))
             _tell(zip(behind, _all_deferred(behind), strict=True))
         busy = [waiting for waiting, ack in zip(taken, answers, strict=True) if ack is None]
         if busy:
             self._put_aside(busy)
 
     def _put_aside(self, first: Sequence[Waiting]) -> None:
-        lanes: dict[str, list[Waiting]] = {waiting.item.sender.owner: [] for waiting in first}
-        for waiting in (*first, *self._without(lambda waiting: waiting.item.sender.owner in lanes)):
-            lanes[waiting.item.sender.owner].append(waiting)
-        self._aside.put(lanes)
-
-    def _without(self, gone: Callable[[Waiting], bool]) -> list[Waiting]:
-        """The queue goes on without some; which."""
-        out = [waiting for waiting in self._queue if gone(waiting)]
-        self._queue = deque(waiting for waiting in self._queue if not gone(waiting))
-        return out
+        lanes: dict[str, list[Waiting]] = {}
+        for waiting in first:
+            lanes.setdefault(waiting.item.sender.owner, []).append(waiting)
+        self._aside.put({owner: [*lane, *self._queue.without(owner)] for owner, lane in lanes.items()})
 
     async def _commit(self, items: Sequence[Item | Refused], wait_s: float = 0) -> list[Ack | None]:
         """The answers to a batch, whatever happens; none for those whose owner is busy for longer than `wait_s`."""
@@ -232,17 +248,23 @@ class Push:
         tally = self._quota.begin()
         turns = Turns(item.sender.owner for item in items)
         turns.wait_s = wait_s
-        async with self._database.transaction(turns, queue=True) as connection:
+        places = batch.places(items, self._catalog)
+        known_asks = Known.asks(items)
+        turns.asks = [*known_asks, *settle.asked(places)]
+        async with self._database.transaction(turns, queue=True, many=not wait_s) as connection:
             free = [item for item in items if item.sender.owner not in turns.busy]
             if not free:
                 return [None] * len(items)
-            known = await Known.read(connection, free)
+            known = await Known.told(connection, free, turns.told[: len(known_asks)])
+            there = await settle.told(connection, places, turns.told[len(known_asks) :])
             before = frozenset(known.answers)
-            answers = await batch.judge(connection, _fresh(free, before), known, Books(self._catalog, tally))
-            if answers:
-                await mutations.record(connection, answers)
+            answers = await batch.judge(
+                connection, _fresh(free, before), known, Books(self._catalog, tally), Looked(places, there)
+            )
+            last = [mutations.recorded(answers)] if answers else []
             if known.became:
-                await temporary.keep(connection, list(known.became.values()))
+                last.append(temporary.kept(list(known.became.values())))
+            await trip.go(connection, *last, commit=True)
         tally.committed()
         acks = iter(_in_order(free, before, known.answers))
         return [None if item.sender.owner in turns.busy else next(acks) for item in items]
@@ -250,6 +272,10 @@ class Push:
 
 def _client(item: Item | Refused) -> Client:
     return (item.sender.owner, item.sender.client_id)
+
+
+def _of(client_id: str, waiting: Waiting) -> bool:
+    return waiting.item.sender.client_id == client_id
 
 
 def _away(ack: Ack) -> bool:
@@ -263,8 +289,7 @@ def _all_deferred(waiting: Sequence[Waiting]) -> list[Ack]:
 
 def _tell(answered: Iterable[tuple[Waiting, Ack]]) -> None:
     for waiting, answer in answered:
-        if not waiting.answer.done():  # whoever asked may be gone
-            waiting.answer.set_result(answer)
+        waiting.tell(answer)
 
 
 def _fresh(items: Sequence[Item | Refused], before: frozenset[Name]) -> list[Item | Refused]:

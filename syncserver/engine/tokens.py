@@ -7,10 +7,14 @@ with the server's own secret.
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from hashlib import blake2b
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import jwt
@@ -75,25 +79,81 @@ def mint_session(secret: bytes, session_id: UUID, now: datetime) -> str:
     return jwt.encode(claims, secret, algorithm=_ALGORITHM, headers={"typ": _SESSION})
 
 
-def verifier(secret: bytes, users: Trust | None = None, rules: Rules = _PLAIN) -> Callable[[str], Awaitable[Actor]]:
-    """A function from token to actor; it raises Unauthorised with a reason that repeats nothing of the token.
+class _Good(NamedTuple):
+    """A token that was verified: whose it is, while the clock is between these times and these keys are believed."""
 
-    `secret`: the server's own, the only one for visitors' tokens. `users`: who signs readers' (None: that secret too).
-    It raises Unavailable where the keys of `users` cannot be had.
+    actor: Actor
+    begins: float
+    ends: float
+    trusted: Trust
+    edition: int
+
+
+class Verifier:
+    """From token to actor; it raises Unauthorised with a reason that repeats nothing of the token.
+
+    What was verified is remembered, of `most` tokens at most: a signature that was good stays good as long as nobody
+    takes its key away. When a token begins and ends is looked at each time. `clock`: seconds since 1970.
     """
-    own = trust.Fixed([TrustedKey(_ALGORITHM, secret)])
-    believed = users or own
 
-    async def verify(token: str) -> Actor:
+    def __init__(
+        self, own: Trust, believed: Trust, rules: Rules, *, most: int = 20_000, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._own = own
+        self._believed = believed
+        self._rules = rules
+        self._most = most
+        self._clock = clock
+        self._good: dict[bytes, _Good] = {}
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def known(self, token: str) -> Actor | None:
+        """The actor of a token that was verified before and still holds; None where only verifying it can tell."""
+        good = self._good.get(_digest(token))
+        if good is None or good.edition != good.trusted.edition or not good.begins <= self._clock() < good.ends:
+            return None
+        return good.actor
+
+    async def __call__(self, token: str) -> Actor:
+        """The actor of this token; raises Unauthorised, and Unavailable where the keys to verify it cannot be had."""
+        return self.known(token) or await self._verified(token)
+
+    async def _verified(self, token: str) -> Actor:
         header = _header(token)
         kind = _kind(header)
         if kind == _SESSION:
-            return _visitor(_claims(token, await own.keys(header["alg"], None), _PLAIN))
-        if kind not in _USER:
+            trusted, rules, name, named = self._own, _PLAIN, None, _visitor
+        elif kind in _USER:
+            trusted, rules, name, named = self._believed, self._rules, header.get("kid"), partial(_reader, self._rules)
+        else:
             raise Unauthorised(_NOT_OURS)
-        return _reader(_claims(token, await believed.keys(header["alg"], header.get("kid")), rules), rules)
+        keys = await trusted.keys(header["alg"], name)
+        edition = trusted.edition
+        claims = _claims(token, keys, rules)
+        actor = named(claims)
+        self._remember(token, _Good(actor, *_times(actor, claims, rules.leeway_s), trusted, edition))
+        return actor
 
-    return verify
+    def _remember(self, token: str, good: _Good) -> None:
+        if len(self._good) >= self._most:
+            del self._good[next(iter(self._good))]
+        self._good[_digest(token)] = good
+
+
+def verifier(secret: bytes, users: Trust | None = None, rules: Rules = _PLAIN) -> Verifier:
+    """The verifier of these tokens. `secret`: the server's own, the only one for visitors' tokens.
+
+    `users`: who signs readers' (None: that secret too); Unavailable where their keys cannot be had.
+    """
+    own = trust.Fixed([TrustedKey(_ALGORITHM, secret)])
+    return Verifier(own, users or own, rules)
+
+
+def _digest(token: str) -> bytes:
+    """What stands for a token in memory, which may be printed some day."""
+    return blake2b(token.encode(errors="surrogatepass")).digest()
 
 
 def _header(token: str) -> Mapping[str, Any]:
@@ -155,7 +215,7 @@ def _none(_: str) -> None:
     raise ValueError("no number")
 
 
-def _reader(claims: Claims, rules: Rules) -> Actor:
+def _reader(rules: Rules, claims: Claims) -> Actor:
     name = claims[rules.subject]
     if not isinstance(name, str):
         raise Unauthorised(_NOT_OURS)
@@ -180,6 +240,13 @@ def _actor(owner: str, claims: Claims) -> Actor:
     except (ValueError, OverflowError, OSError):  # times that Python cannot hold
         raise Unauthorised(_NOT_OURS) from None
     return Actor(owner, expires_at, token_id, issued_at)
+
+
+def _times(actor: Actor, claims: Claims, leeway_s: float) -> tuple[float, float]:
+    """From when until when a token with these good claims holds."""
+    begins = max((float(int(claims[name])) for name in ("nbf", "iat") if name in claims), default=-math.inf)
+    ends = actor.expires_at.timestamp() if actor.expires_at is not None else math.inf
+    return begins - leeway_s, ends + leeway_s
 
 
 def _stamp(number: Any) -> datetime:

@@ -44,12 +44,18 @@ class TrustedKey:
 class Trust(Protocol):
     """Where the keys are from."""
 
+    @property
+    def edition(self) -> int:
+        """Another number than before, where a key that was believed may not be believed any more."""
+
     async def keys(self, algorithm: str, kid: str | None) -> Sequence[TrustedKey]:
         """Those that may have signed a token of this algorithm and kid; raises Unavailable where nobody can tell."""
 
 
 class Fixed:
     """Keys that stay as they are while the server runs. They have no names, so a token's kid does not choose."""
+
+    edition = 0
 
     def __init__(self, keys: Sequence[TrustedKey]) -> None:
         self._keys = keys

@@ -1,36 +1,59 @@
-"""What a connection needs from whatever carries it: four verbs and no library."""
+"""What a connection needs from whatever carries it, and what that says to it: no library, and no waiting."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """`receive` gives None when the other side is gone; `abort` ends it without a word.
+class Wire(Protocol):
+    """One peer, as far as bytes go. Nothing here waits: whoever writes looks at `blocked` first.
 
-    `send` waits while the peer does not take what was sent before, then writes at once; raises Gone.
-    Whoever takes nothing for too long is cut by the transport. `address`: where the other side is, as limits count it.
-    `foreign`: it is a web page that the operator has not let in. `cookie`: the token that its upgrade brought in one;
-    it raises SyncError where that may not be used.
+    `blocked`: the peer takes nothing more for now; `Speaker.resumed` is called when that has changed. Whoever takes
+    nothing for too long is cut by the transport.
     """
 
-    receive: Callable[[], Awaitable[str | bytes | None]]
-    send: Callable[[bytes], Awaitable[None]]
-    close: Callable[[int, str], Awaitable[None]]
-    abort: Callable[[], None]
-    address: str | None = None
-    foreign: bool = False
-    cookie: Callable[[], str | None] = lambda: None
+    @property
+    def blocked(self) -> bool: ...  # noqa: D102 - as the class says
+
+    @staticmethod
+    def form(frame: bytes) -> bytes:
+        """The frame as it goes over this kind of wire: the same bytes for every peer."""
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Send these, each a frame in its form, in one piece."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End it after what was written."""
+
+    def abort(self) -> None:
+        """End it without a word."""
 
 
-class Gone(Exception):
-    """The other side has left."""
+class Socket(Wire, Protocol):
+    """A wire that brings frames, too. `address`: where the peer is, as limits count it.
+
+    `foreign`: it is a web page that the operator has not let in.
+    """
+
+    @property
+    def address(self) -> str | None: ...  # noqa: D102 - as the class says
+
+    @property
+    def foreign(self) -> bool: ...  # noqa: D102 - as the class says
+
+    def cookie(self) -> str | None:
+        """The token that its upgrade brought in a cookie; raises SyncError where that may not be used."""
+
+    def hold(self) -> None:
+        """Read no more for now."""
+
+    def go_on(self) -> None:
+        """Read again."""
 
 
-class Ended(Exception):
-    """Our side ends the connection, after everything due was written."""
+class Speaker(Protocol):
+    """Who writes to a wire through Outgoing."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+    def drained(self) -> None:
+        """All that was due is written, and the peer takes more."""
+
+    def ended(self, code: int, reason: str) -> None:
+        """The last word was written: it is time to close."""

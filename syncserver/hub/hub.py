@@ -1,7 +1,7 @@
 """Channel -> subscriptions, in memory. `publish` waits for nobody; no method awaits, so each is one step.
 
-A channel's position is the offset up to which its news was published here. It is unknown until the first
-subscription has caught up; a doorbell that rings before is remembered.
+A channel's position is the offset up to which its news was published here; it is passed on soon after. It is unknown
+until the first subscription has caught up; a doorbell that rings before is remembered.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -12,19 +12,29 @@ from syncserver.hub.news import News
 from syncserver.hub.subscription import Standing, Subscription
 
 
-@dataclass
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+@dataclass(slots=True)
 class Channel:
-    """The subscriptions of one owner in this process."""
+    """The subscriptions of one owner in this process. `news`: what was published and is not passed on yet."""
 
     position: int | None = None
     rung: bool = False
+    news: list[Page] = field(default_factory=list)
     subscriptions: set[Subscription] = field(default_factory=set)
 
 
 class Hub:
-    """All channels that somebody here listens to. `ring` asks for an owner's log to be read."""
+    """All channels that somebody here listens to. `ring` asks for an owner's log to be read.
 
-    def __init__(self) -> None:
+    `soon(work)` does the work a little later: what is published until then is passed on together.
+    """
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object] = _at_once) -> None:
+        self._soon = soon
+        self._untold: list[Channel] = []
         self._channels: dict[str, Channel] = {}
         self.ring: Callable[[str], None] = lambda _owner: None
 
@@ -75,9 +85,24 @@ class Hub:
         if channel is None or channel.position != page.since:
             return
         channel.position = page.until
-        news = News(page)
-        for subscription in channel.subscriptions:
-            subscription.offer(news)
+        channel.news.append(page)
+        if len(channel.news) > 1:
+            return
+        self._untold.append(channel)
+        if len(self._untold) == 1:
+            self._soon(self._tell)
+
+    def level(self, subscription: Subscription) -> bool:
+        """Whether all that was published on its channel has been passed on to it."""
+        channel = self._channels.get(subscription.owner)
+        return channel is not None and channel.position == subscription.offset
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, []
+        for channel in untold:
+            news, channel.news = News(channel.news), []
+            for subscription in channel.subscriptions:
+                subscription.offer(news)
 
     def refetch(self, owner: str, reason: str) -> None:
         """The owner's log is not the one that was read so far: everybody has to fetch it again."""

@@ -1,5 +1,9 @@
-"""What a channel publishes: a page of its log, encoded once for each set of resources that somebody asked for."""
+"""What a channel publishes: pages of its log, encoded once for each set of resources that somebody asked for.
 
+A form is how a kind of wire carries a frame, so that one may follow the other; it is made once, too.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from syncserver.core import encode
@@ -8,25 +12,38 @@ from syncserver.core.change import Page
 Wanted = frozenset[str] | None
 """The resources that a subscription asked for; None: all."""
 
+Form = Callable[[bytes], bytes]
+
+
+def plain(frame: bytes) -> bytes:
+    """The form that is the frame itself."""
+    return frame
+
 
 class News:
-    """One page on its way to every subscription of a channel."""
+    """Pages that follow each other, from offset `since` to `until`, on their way to every subscription of a channel."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self._frames: dict[Wanted, bytes] = {}
+    __slots__ = ("_frames", "_pages", "since", "until")
 
-    def frame(self, wanted: Wanted, after: int) -> bytes:
-        """The `changes` frame with the rows of these resources; for one who read on by itself, only what is left."""
-        if after != self.page.since:
-            return _encoded(replace(self.page, since=after), wanted)
-        frame = self._frames.get(wanted)
-        if frame is None:
-            frame = self._frames[wanted] = _encoded(self.page, wanted)
-        return frame
+    def __init__(self, pages: Sequence[Page]) -> None:
+        self._pages = pages
+        self.since = pages[0].since
+        self.until = pages[-1].until
+        self._frames: dict[tuple[Wanted, Form], bytes] = {}
+
+    def frames(self, wanted: Wanted, after: int, form: Form = plain) -> bytes:
+        """The `changes` frames with the rows of these resources; for one who read on by itself, only what is left."""
+        if after != self.since:
+            return b"".join(form(_encoded(page, wanted, after)) for page in self._pages if page.until > after)
+        name = (wanted, form)
+        frames = self._frames.get(name)
+        if frames is None:
+            frames = self._frames[name] = b"".join([form(_encoded(page, wanted, after)) for page in self._pages])
+        return frames
 
 
-def _encoded(page: Page, wanted: Wanted) -> bytes:
-    return encode.changes(
-        page, [c for c in page.changes if c.offset > page.since and (wanted is None or c.resource in wanted)]
-    )
+def _encoded(page: Page, wanted: Wanted, after: int) -> bytes:
+    if after > page.since:
+        page = replace(page, since=after, changes=[c for c in page.changes if c.offset > after])
+    rows = page.changes if wanted is None else [c for c in page.changes if c.resource in wanted]
+    return encode.changes(page, rows)

@@ -7,7 +7,7 @@ cursor and the news is missing, or its writer was full) -> catching up again. `e
 from collections.abc import Callable
 from enum import Enum, auto
 
-from syncserver.hub.news import News, Wanted
+from syncserver.hub.news import Form, News, Wanted, plain
 
 
 class Standing(Enum):
@@ -19,7 +19,12 @@ class Standing(Enum):
 
 
 class Subscription:
-    """`deliver` takes a frame or answers False when there is no room; `wake` asks the connection to look again."""
+    """`deliver` takes frames, in the form that `form` gives each, or answers False when there is no room.
+
+    `wake` is called when it is not live any more.
+    """
+
+    __slots__ = ("_deliver", "_form", "_wake", "offset", "owner", "refetch", "standing", "wanted")
 
     def __init__(
         self,
@@ -28,6 +33,7 @@ class Subscription:
         offset: int,
         deliver: Callable[[bytes], bool],
         wake: Callable[[], None],
+        form: Form = plain,
     ) -> None:
         self.owner = owner
         self.wanted = wanted
@@ -36,17 +42,17 @@ class Subscription:
         self.refetch: str | None = None
         self._deliver = deliver
         self._wake = wake
+        self._form = form
 
     def offer(self, news: News) -> None:
         """News of the channel: what is past the cursor is passed on, unless something is missing between. No waits."""
-        page = news.page
-        if self.standing is not Standing.LIVE or page.until <= self.offset:
+        if self.standing is not Standing.LIVE or news.until <= self.offset:
             return
-        if page.since <= self.offset and self._deliver(news.frame(self.wanted, self.offset)):
-            self.offset = page.until
+        if news.since <= self.offset and self._deliver(news.frames(self.wanted, self.offset, self._form)):
+            self.offset = news.until
         else:
             self.standing = Standing.CATCHING_UP
-        self._wake()
+            self._wake()
 
     def end(self, refetch: str | None = None) -> None:
         """No more changes; with a reason, the client has to fetch everything again."""
@@ -58,11 +64,13 @@ class Subscription:
 class Doorbell(Subscription):
     """A subscription that takes no news: it is only woken by it, and reads the log itself."""
 
+    __slots__ = ()
+
     def __init__(self, owner: str, wake: Callable[[], None]) -> None:
         super().__init__(owner, None, 0, lambda _frame: False, wake)
 
     def offer(self, news: News) -> None:
         """There is news, whatever it is."""
-        if self.standing is Standing.LIVE and news.page.until > self.offset:
+        if self.standing is Standing.LIVE and news.until > self.offset:
             self.standing = Standing.CATCHING_UP
             self._wake()

@@ -1,16 +1,16 @@
 """What is due to one connection: frames in order, bounded in bytes. Whoever is too slow is not buffered but re-read."""
 
-from collections import deque
-
 BUFFER_BYTES = 1_048_576
 
 
 class Writer:
-    """Frames that wait for one socket. `offer` never waits; `wake` is called when there is something to take."""
+    """Frames that wait for one wire. `offer` never waits."""
+
+    __slots__ = ("_bytes", "_limit", "_waiting")
 
     def __init__(self, limit_bytes: int = BUFFER_BYTES) -> None:
         self._limit = limit_bytes
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._bytes = 0
 
     def offer(self, frame: bytes) -> bool:
@@ -21,10 +21,8 @@ class Writer:
         self._bytes += len(frame)
         return True
 
-    def take(self) -> bytes | None:
-        """The next frame to write, or None."""
-        if not self._waiting:
-            return None
-        frame = self._waiting.popleft()
-        self._bytes -= len(frame)
-        return frame
+    def take(self) -> list[bytes]:
+        """All that waits, in order; after that it is empty."""
+        taken, self._waiting = self._waiting, []
+        self._bytes = 0
+        return taken

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +15,16 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core.change import Change, Op, Page
+from syncserver.storage import trip
 from syncserver.storage.resource import Catalog, Resource
+from syncserver.storage.trip import Ask
 
 PAGE_ROWS = 500
 PAGE_BYTES = 524_288
 """Frames stay under 1 MiB, which is what WebSocket libraries take by default."""
 
 _ENVELOPE_BYTES = 256
+_OFFSET = attrgetter("offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ def _since(catalog: Catalog) -> sa.TextClause:
                e.resource, e.key, e."offset", e.op, e.updated_at, e.device_id,
                CASE WHEN e.op = 'put' THEN CASE e.resource {states} END END, m.mutation_id, m.claimed_at
         FROM unnest(CAST(:owners AS text[]), CAST(:offsets AS bigint[])) AS p (owner, after)
-        LEFT JOIN channels c ON c.owner = p.owner
+        LEFT JOIN LATERAL (
+          SELECT head, floor FROM channels WHERE channels.owner = p.owner OFFSET 0
+        ) c ON true
         LEFT JOIN LATERAL (
           SELECT * FROM changes
           WHERE changes.owner = p.owner AND changes."offset" > p.after
@@ -86,7 +92,6 @@ def _since(catalog: Catalog) -> sa.TextClause:
           SELECT mutation_id::text, claimed_at FROM mutations
           WHERE mutations.owner = p.owner AND mutations."offset" = e."offset" LIMIT 1
         ) m ON true
-        ORDER BY p.owner, e."offset"
     """)
 
 
@@ -101,7 +106,8 @@ async def since(
 
     A page ends early where its rows pass PAGE_BYTES; one row of any size fits. All pages are of one snapshot.
     `resources`: only these kinds (None: all of the catalog). The transaction must have been begun for these owners;
-    of any other, an empty log is what it sees.
+    of any other, an empty log is what it sees. It costs what the pages hold, whatever else is there: each look-up is a
+    LATERAL that goes by one index, so in a `planned` transaction no plan but this one can be made (decision 21).
     """
     found = await connection.execute(
         _since(catalog),
@@ -112,16 +118,16 @@ async def since(
             "count": limit + 1,
         },
     )
-    rows: dict[str, list[sa.Row[Any]]] = {}
-    for row in found:
+    rows: dict[str, list[Sequence[Any]]] = {}
+    for row in found.all():
         rows.setdefault(row[0], []).append(row)
     return {owner: _page(owner, after[owner], rows[owner], limit) for owner in after}
 
 
-def _page(owner: str, after: int, rows: Sequence[sa.Row[Any]], limit: int) -> Page:
-    first: tuple[Any, ...] = tuple(rows[0])
-    epoch, head, floor = first[1:4]
-    entries = [Change(*entry[4:]) for entry in map(tuple[Any, ...], rows) if entry[4] is not None]
+def _page(owner: str, after: int, rows: Sequence[Sequence[Any]], limit: int) -> Page:
+    epoch, head, floor = rows[0][1:4]
+    entries = [Change._make(row[4:]) for row in rows if row[4] is not None]
+    entries.sort(key=_OFFSET)  # they come in this order: nobody has promised it
     fitting = _fitting(entries[:limit])
     more = len(entries) > fitting
     entries = entries[:fitting]
@@ -182,10 +188,19 @@ Place = tuple[str, str, str]
 """Owner, resource, key: one row, wherever it is."""
 
 
-async def entries(connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, Entry]:
+def standing(places: Sequence[Place]) -> Ask[dict[Place, Entry]]:
     """Where these rows stand in the log, tombstones included; rows that never were are not in it."""
-    found = await connection.execute(_ENTRIES, _columns(places))
+    owners, resources, keys = (trip.array([place[part] for place in places]) for part in range(3))
+    return Ask(_ENTRIES, {"owners": owners, "resources": resources, "keys": keys}, _entries)
+
+
+def _entries(found: Sequence[Any]) -> dict[Place, Entry]:
     return {(row[0], row[1], row[2]): Entry(*row) for row in found}
+
+
+async def entries(connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, Entry]:
+    """The same, at once."""
+    return await trip.one(connection, standing(places))
 
 
 _REMOVED = sa.text("""
@@ -193,18 +208,13 @@ _REMOVED = sa.text("""
 """)
 
 
-async def removed(connection: AsyncConnection, place: Place, updated_at: datetime, device_id: str) -> None:
+def tombstone(place: Place, updated_at: datetime, device_id: str) -> Ask[None]:
     """Give the tombstone at `place` the stamp and device of the mutation that removed the row."""
     owner, resource, key = place
-    await connection.execute(
-        _REMOVED,
-        {"owner": owner, "resource": resource, "key": key, "updated_at": updated_at, "device_id": device_id},
-    )
+    named: dict[str, trip.Value] = {"owner": owner, "resource": resource, "key": key}
+    return Ask(_REMOVED, {**named, "updated_at": updated_at, "device_id": device_id})
 
 
-def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
-    return {
-        "owners": [owner for owner, _, _ in places],
-        "resources": [resource for _, resource, _ in places],
-        "keys": [key for _, _, key in places],
-    }
+async def removed(connection: AsyncConnection, place: Place, updated_at: datetime, device_id: str) -> None:
+    """The same, at once."""
+    await trip.one(connection, tombstone(place, updated_at, device_id))

@@ -39,15 +39,18 @@ class Finding:
     fatal: bool = True
 
 
-def require(url: str, catalog: Catalog) -> None:
-    """Raise SetupError with the first thing that stops the server from using the database at `url`."""
-    for finding in examine(url, catalog):
+def require(url: str, catalog: Catalog, connections: int = 1) -> None:
+    """Raise SetupError with the first thing that stops the server from using so many connections to this database."""
+    for finding in examine(url, catalog, connections):
         if finding.fatal and not finding.ok:
             raise SetupError(finding.detail, finding.advice)
 
 
-def examine(url: str, catalog: Catalog) -> Iterator[Finding]:
-    """Look at the database as the role of `url` sees it; ends early when the rest cannot be known."""
+def examine(url: str, catalog: Catalog, connections: int = 1) -> Iterator[Finding]:
+    """Look at the database as the role of `url` sees it; ends early when the rest cannot be known.
+
+    `connections`: how many the server may need at once, in all its workers.
+    """
     try:
         connection = psycopg.connect(url, autocommit=True, connect_timeout=_TIMEOUT_S)
     except psycopg.Error as error:
@@ -60,6 +63,7 @@ def examine(url: str, catalog: Catalog) -> Iterator[Finding]:
             yield finding
             if finding.subject in {"version", "migrations"} and not finding.ok:
                 return
+        yield _room(connection, connections)
         yield _isolated(connection)
         for name in catalog:
             yield _tracked(connection, catalog, name)
@@ -181,6 +185,21 @@ def _crash_safety(connection: psycopg.Connection, _: Catalog) -> Finding:
     )
 
 
+def _room(connection: psycopg.Connection, wanted: int) -> Finding:
+    row = connection.execute(
+        "SELECT sum(setting::int * CASE name WHEN 'max_connections' THEN 1 ELSE -1 END) FROM pg_settings"
+        " WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')"
+    ).fetchone()
+    most = int(row[0]) if row else 0
+    return Finding(
+        "connections",
+        ok=wanted <= most,
+        detail=f"The server may need {wanted} connections at once, and PostgreSQL takes {most}.",
+        advice="Lower SYNCSERVER_WORKERS or SYNCSERVER_DATABASE_CONNECTIONS (each worker holds so many and one more),"
+        " or raise max_connections in postgresql.conf.",
+    )
+
+
 def _isolated(connection: psycopg.Connection) -> Finding:
     bare = connection.execute(
         "SELECT relname FROM pg_class WHERE relname = ANY (%s) AND relnamespace = current_schema()::regnamespace"
@@ -202,14 +221,16 @@ def _tracked(connection: psycopg.Connection, catalog: Catalog, name: str) -> Fin
     table = catalog[name].table.name
     row = connection.execute(
         "SELECT count(t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A')),"
+        " bool_or(t.tgname = 'sync_capture' AND t.tgqual IS NOT NULL),"
         " bool_and(c.relrowsecurity AND c.relforcerowsecurity)"
         " FROM pg_class c LEFT JOIN pg_trigger t"
-        " ON t.tgrelid = c.oid AND t.tgname IN ('sync_stamp', 'sync_capture', 'sync_no_truncate')"
+        " ON t.tgrelid = c.oid AND t.tgname = ANY (ARRAY['sync_stamp', 'sync_capture', 'sync_no_truncate',"
+        "   'sync_capture_new', 'sync_capture_changed', 'sync_capture_gone'])"
         " WHERE c.oid = to_regclass(%s)",
         [table],
     ).fetchone()
-    triggers, forced = row or (0, False)
-    ok = triggers == 3 and bool(forced)  # noqa: PLR2004 - the three that sync_track_v1 makes
+    triggers, gathered, forced = row or (0, False, False)
+    ok = triggers == (6 if gathered else 3) and bool(forced)  # those of sync_track_v4, and of the versions before it
     return Finding(
         f"table {table}",
         ok=ok,

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import clock
 from syncserver.core.resolver import Version
+from syncserver.storage import trip
+from syncserver.storage.trip import Ask
 
 _RECORD = sa.text("""
     INSERT INTO conflicts (owner, id, resource, key, policy, reason, winner, loser)
@@ -104,8 +106,12 @@ def _kept(row: sa.Row[Any]) -> Kept:
 
 async def record(connection: AsyncConnection, found: Sequence[Conflict]) -> datetime:
     """Keep these conflicts, in the transaction that decided them; when that was."""
-    kept = await connection.execute(_RECORD, {"conflicts": orjson.dumps([_row(c) for c in found]).decode()})
-    decided_at: datetime = kept.scalars().all()[0]
+    kept = {"conflicts": orjson.dumps([_row(c) for c in found]).decode()}
+    return await trip.one(connection, Ask(_RECORD, kept, _decided_at))
+
+
+def _decided_at(rows: Sequence[Any]) -> datetime:
+    decided_at: datetime = rows[0][0]
     return decided_at
 
 

@@ -3,8 +3,10 @@
 Row-level security shows a transaction the rows of the owners that it was begun for, and no others.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -13,6 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from syncserver.core.errors import Unauthorised, Unavailable
+from syncserver.storage import trip
+from syncserver.storage.lasting import Lasting
+from syncserver.storage.trip import Ask
 
 SERIALIZATION = "40001"
 _ENDED = "SE404"
@@ -20,6 +25,9 @@ UNIQUE = "23505"
 LOCKED = "55P03"
 _RETRY = (SERIALIZATION, "40P01", LOCKED, UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
+
+_ONLY_IF_ASKED = 2**31 - 1
+"""Of statements on a writer's connection, only those stay prepared that say so: for the others, no plan is kept."""
 
 _NOT_NOW = ("25006", "0A000")
 """Read-only, and not possible here: what a database that is recovering says of writes and of unlogged tables (and one
@@ -31,21 +39,37 @@ _BEGIN = sa.text("""
     SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
            set_config('syncserver.stamped', 'on', true)
 """)
+_BEGIN_PLANNED = sa.text("""
+    SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
+           set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+           set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)
+""")  # decision 21
+_DISCARD = sa.text("DISCARD PLANS")
+_PLANS_END = "plans end"
 _IN_ORDER = "(SELECT DISTINCT owner FROM unnest(CAST(:owners AS text[])) AS o (owner) ORDER BY owner) AS o"
 _QUEUE = sa.text(f"SELECT pg_advisory_xact_lock(hashtextextended(owner, 0)) FROM {_IN_ORDER}")
-_ASK = sa.text(f"SELECT owner FROM {_IN_ORDER} WHERE NOT pg_try_advisory_xact_lock(hashtextextended(owner, 0))")
+# The transaction names the owners that it got, and no others: of the rest it neither sees nor locks a row.
+_ASK = sa.text(f"""
+    SELECT set_config('syncserver.owners', coalesce(array_agg(owner) FILTER (WHERE got), '{{}}')::text, true),
+           set_config('syncserver.stamped', 'on', true), set_config('syncserver.many', :many, true),
+           coalesce(array_agg(owner) FILTER (WHERE NOT got), '{{}}')
+    FROM (SELECT owner, pg_try_advisory_xact_lock(hashtextextended(owner, 0)) AS got FROM {_IN_ORDER} OFFSET 0) AS o
+""")
 _PATIENCE = sa.text("SELECT set_config('lock_timeout', :wait, true)")
 
 
 class Turns(frozenset[str]):
     """Owners for a queued transaction that is not to stand still for one of them.
 
-    Where `wait_s` is 0 it begins at once, and `busy` are then those for whom another writer is in the way: it must not
-    write their rows. Else it waits for each of them, and for any other lock, that long at most.
+    Where `wait_s` is 0 it begins at once, and `busy` are then those for whom another writer is in the way: it sees none
+    of their rows. Else it waits for each of them, and for any other lock, that long at most. `asks`: what it looks up
+    first, once it has the owners; `told`: the answers.
     """
 
     wait_s: float = 0
     busy: frozenset[str] = frozenset()
+    asks: Sequence[Ask[Any]] = ()
+    told: Sequence[Any] = ()
 
 
 class Contention(Exception):
@@ -70,6 +94,7 @@ class Database:
     """A pool of at most `connections`, made when first used and healed by itself after an outage.
 
     `statement_timeout_s` and `lock_timeout_s` end what hangs; `connect_timeout_s` bounds the wait for a connection.
+    `plans_s`: how old the plan of a `planned` transaction gets.
     """
 
     def __init__(
@@ -80,13 +105,15 @@ class Database:
         connect_timeout_s: float = 5,
         statement_timeout_s: float = 30,
         lock_timeout_s: float = 5,
+        plans_s: float = 5,
     ) -> None:
         self.connections = connections
+        self._plans_s = plans_s
         options = (
             f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={int(statement_timeout_s * 1000)}"
             f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
-            " -c plan_cache_mode=force_custom_plan"  # decision 7
         )
+        arguments = {"connect_timeout": max(2, int(connect_timeout_s)), "application_name": "syncserver"}
         self._engine = create_async_engine(
             driver_url(url),
             pool_size=connections,
@@ -94,45 +121,78 @@ class Database:
             pool_timeout=connect_timeout_s,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={
-                "connect_timeout": max(2, int(connect_timeout_s)),
-                "application_name": "syncserver",
-                "options": options,
-            },
+            connect_args={**arguments, "options": f"{options} -c plan_cache_mode=force_custom_plan"},  # decision 7
         )
+        self._writers = create_async_engine(
+            driver_url(url),
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            connect_args={**arguments, "options": options, "prepare_threshold": _ONLY_IF_ASKED},
+        )
+        self._lasting = Lasting(self._writers)
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._lasting.close()
+        await self._writers.dispose()
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def transaction(self, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, owners: Collection[str], *, queue: bool = False, planned: bool = False, many: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """One transaction over the rows of `owners`; commits at the end, rolls back on any error.
 
         `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
-        writers never meet on the rows; owners that are Turns say for how long. Raises Contention where trying again
-        helps, Unavailable where the database is away, RefusedError for values that it does not take, Unauthorised for
-        a session that has ended.
+        writers never meet on the rows; owners that are Turns say for how long. `planned`: for `changes.since` and
+        nothing else, whose plan is kept for some seconds (decision 21). `many`: for a batch
+        of Turns that do not wait: on a connection beside the pool, with rows that are logged together (decision 20).
+        Raises Contention where trying again helps, Unavailable where the database is away, RefusedError for values
+        that it does not take, Unauthorised for a session that has ended.
         """
         try:
+            if many and isinstance(owners, Turns):
+                async with self._lasting.one() as (connection, first):
+                    await _asked(connection, owners, first, many=True)
+                    yield connection
+                return
             async with self._engine.begin() as connection:
-                await connection.execute(_BEGIN, {"owners": list(owners)})
-                if queue:
-                    await _queued(connection, owners)
+                if planned:
+                    await self._begin_planned(connection, owners)
+                elif queue and isinstance(owners, Turns):
+                    await _turned(connection, owners)
+                else:
+                    await connection.execute(_BEGIN, {"owners": list(owners)})
+                if queue and not isinstance(owners, Turns):
+                    await connection.execute(_QUEUE, {"owners": list(owners)})
                 yield connection
         except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
             _silence(error)
             raise _judged(error) from error
 
+    async def _begin_planned(self, connection: AsyncConnection, owners: Collection[str]) -> None:
+        now = monotonic()
+        if now >= connection.info.get(_PLANS_END, now):
+            await connection.execute(_DISCARD)
+            connection.info[_PLANS_END] = now + self._plans_s
+        await connection.execute(_BEGIN_PLANNED, {"owners": list(owners)})
 
-async def _queued(connection: AsyncConnection, owners: Collection[str]) -> None:
-    named = {"owners": list(owners)}
-    if isinstance(owners, Turns) and not owners.wait_s:
-        owners.busy = frozenset((await connection.execute(_ASK, named)).scalars())
+
+async def _turned(connection: AsyncConnection, turns: Turns) -> None:
+    if not turns.wait_s:
+        await _asked(connection, turns, [], many=False)
         return
-    if isinstance(owners, Turns):
-        await connection.execute(_PATIENCE, {"wait": f"{max(1, round(owners.wait_s * 1000))}ms"})
+    named = {"owners": list(turns)}
+    await connection.execute(_BEGIN, named)
+    await connection.execute(_PATIENCE, {"wait": f"{max(1, round(turns.wait_s * 1000))}ms"})
     await connection.execute(_QUEUE, named)
+    turns.told = await trip.go(connection, *turns.asks)
+
+
+async def _asked(connection: AsyncConnection, turns: Turns, first: Sequence[Ask[None]], *, many: bool) -> None:
+    arguments = {"owners": trip.array(turns), "many": "on" if many else "off"}
+    locks = Ask(_ASK, arguments, lambda rows: frozenset(rows[0][3]))
+    turns.busy, *turns.told = (await trip.go(connection, *first, locks, *turns.asks))[len(first) :]
 
 
 def _silence(error: Exception) -> None:

@@ -122,11 +122,15 @@ def _pairs(catalog: Catalog) -> sa.TextClause:
 _TRIGGERS = sa.text("""
     SELECT x.resource, x.table, n.name
     FROM unnest(CAST(:resources AS text[]), CAST(:tables AS text[])) AS x (resource, "table")
-    CROSS JOIN unnest(ARRAY['sync_stamp', 'sync_capture', 'sync_no_truncate']) AS n (name)
+    CROSS JOIN (VALUES
+      ('sync_stamp', false), ('sync_capture', false), ('sync_no_truncate', false),
+      ('sync_capture_new', true), ('sync_capture_changed', true), ('sync_capture_gone', true)) AS n (name, gathers)
     WHERE NOT EXISTS (
       SELECT FROM pg_trigger t
       WHERE t.tgrelid = to_regclass(x.table) AND t.tgname = n.name AND t.tgenabled IN ('O', 'A')
-    )
+    ) AND (NOT n.gathers OR EXISTS (
+      SELECT FROM pg_trigger t
+      WHERE t.tgrelid = to_regclass(x.table) AND t.tgname = 'sync_capture' AND t.tgqual IS NOT NULL))
 """)
 
 

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import clock
+from syncserver.storage import trip
+from syncserver.storage.trip import Ask
 
 Name = tuple[str, str, str]
 """Owner, client id, mutation id."""
@@ -44,15 +46,29 @@ class Answer:
     claimed_at: datetime | None = None
 
 
-async def first(connection: AsyncConnection, names: Sequence[Name]) -> dict[Name, dict[str, Any]]:
+def looked_up(names: Sequence[Name]) -> Ask[dict[Name, dict[str, Any]]]:
     """The acks that these mutations got, for those that were answered before."""
-    arguments = {"owners": [n[0] for n in names], "clients": [n[1] for n in names], "ids": [n[2] for n in names]}
-    return {(row[0], row[1], row[2]): orjson.loads(row[3]) for row in await connection.execute(_FIRST, arguments)}
+    columns = [trip.array(column) for column in zip(*names, strict=True)] or ["{}"] * 3
+    return Ask(_FIRST, dict(zip(("owners", "clients", "ids"), columns, strict=True)), _answers)
+
+
+def _answers(rows: Sequence[Any]) -> dict[Name, dict[str, Any]]:
+    return {(row[0], row[1], row[2]): orjson.loads(row[3]) for row in rows}
+
+
+async def first(connection: AsyncConnection, names: Sequence[Name]) -> dict[Name, dict[str, Any]]:
+    """The same, at once."""
+    return await trip.one(connection, looked_up(names))
+
+
+def recorded(answers: Sequence[Answer]) -> Ask[None]:
+    """Keep these answers, in the transaction that made them true."""
+    return Ask(_RECORD, {"answers": orjson.dumps([_row(a) for a in answers]).decode()})
 
 
 async def record(connection: AsyncConnection, answers: Sequence[Answer]) -> None:
-    """Keep these answers, in the transaction that made them true."""
-    await connection.execute(_RECORD, {"answers": orjson.dumps([_row(a) for a in answers]).decode()})
+    """The same, at once."""
+    await trip.one(connection, recorded(answers))
 
 
 def _row(answer: Answer) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core import clock
+from syncserver.storage import trip
 from syncserver.storage.changes import as_key, row_as_json, type_of
 from syncserver.storage.resource import Fields, Resource
+from syncserver.storage.trip import Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Stored:
     own: Own | None = None
 
 
+_PLACE = attrgetter("owner", "key")
+
+
 @lru_cache
 def _locked(resource: Resource) -> sa.TextClause:
     key, kind = resource.key, type_of(resource.table.c[resource.key])
@@ -59,14 +65,23 @@ def _locked(resource: Resource) -> sa.TextClause:
     """)
 
 
+def locking(resource: Resource, places: Sequence[tuple[str, str]]) -> Ask[dict[tuple[str, str], Stored]]:
+    """The rows (owner, key) that exist, locked in order to the end of the transaction."""
+    ordered = sorted(places)
+    owners, keys = trip.array([owner for owner, _ in ordered]), trip.array([key for _, key in ordered])
+    read = partial(_all_stored, resource)
+    return Ask(_locked(resource), {"owners": owners, "keys": keys}, read)
+
+
+def _all_stored(resource: Resource, found: Sequence[Any]) -> dict[tuple[str, str], Stored]:
+    return {(row[0], row[1]): _stored(resource, *row[2:]) for row in found}
+
+
 async def locked(
     connection: AsyncConnection, resource: Resource, places: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Stored]:
-    """The rows (owner, key) that exist, locked in order to the end of the transaction."""
-    ordered = sorted(places)
-    arguments = {"owners": [owner for owner, _ in ordered], "keys": [key for _, key in ordered]}
-    found = await connection.execute(_locked(resource), arguments)
-    return {(row[0], row[1]): _stored(resource, *row[2:]) for row in found}
+    """The same, at once."""
+    return await trip.one(connection, locking(resource, places))
 
 
 def _stored(resource: Resource, json: str, updated_at: datetime, device_id: str | None) -> Stored:
@@ -80,15 +95,20 @@ def _own(resource: Resource, row: Mapping[str, Any]) -> Own | None:
     return Own(clock.read(row[raised.stamp]), row[raised.since]) if raised else None
 
 
+def written(resource: Resource, new: Sequence[Write], changed: Sequence[Write]) -> list[Ask[None]]:
+    """Insert `new` rows and update `changed` ones, in order of owner and key so that no two writers deadlock."""
+    return [
+        Ask(statement, {"rows": orjson.dumps([_record(resource, w) for w in sorted(rows, key=_PLACE)]).decode()})
+        for rows, statement in ((new, _insert(resource)), (changed, _update(resource)))
+        if rows
+    ]
+
+
 async def write(
     connection: AsyncConnection, resource: Resource, new: Sequence[Write], changed: Sequence[Write]
 ) -> None:
-    """Insert `new` rows and update `changed` ones, in order of owner and key so that no two writers deadlock."""
-    for rows, statement in ((new, _insert(resource)), (changed, _update(resource))):
-        if rows:
-            ordered = sorted(rows, key=lambda w: (w.owner, w.key))
-            as_json = orjson.dumps([_record(resource, w) for w in ordered]).decode()
-            await connection.execute(statement, {"rows": as_json})
+    """The same, at once."""
+    await trip.go(connection, *written(resource, new, changed))
 
 
 def _record(resource: Resource, write: Write) -> dict[str, Any]:
@@ -104,27 +124,27 @@ def _record(resource: Resource, write: Write) -> dict[str, Any]:
 
 
 @lru_cache
-def _written(resource: Resource) -> Sequence[str]:
+def _columns(resource: Resource) -> Sequence[str]:
     own = [resource.raised.stamp] if resource.raised else []
     names = ["owner", resource.key, *resource.fields, *own, "updated_at", "device_id", "device_name"]
     return [name for name in names if name in resource.table.columns]
 
 
 def _recordset(resource: Resource) -> str:
-    columns = ", ".join(f'"{name}" {type_of(resource.table.c[name])}' for name in _written(resource))
+    columns = ", ".join(f'"{name}" {type_of(resource.table.c[name])}' for name in _columns(resource))
     return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS r ({columns})"
 
 
 @lru_cache
 def _insert(resource: Resource) -> sa.TextClause:
-    names = ", ".join(f'"{name}"' for name in _written(resource))
+    names = ", ".join(f'"{name}"' for name in _columns(resource))
     return sa.text(f"INSERT INTO {resource.table.name} ({names}) SELECT {names} FROM {_recordset(resource)}")
 
 
 @lru_cache
 def _update(resource: Resource) -> sa.TextClause:
     """Found by the primary key, whatever the planner thinks of an owner's number of rows: see decision 7."""
-    names = [name for name in _written(resource) if name not in {"owner", resource.key}]
+    names = [name for name in _columns(resource) if name not in {"owner", resource.key}]
     sets = ", ".join(f'"{name}" = excluded."{name}"' for name in names)
     return sa.text(f"{_insert(resource).text} ON CONFLICT (owner, {resource.key}) DO UPDATE SET {sets}")
 
@@ -135,9 +155,14 @@ def _delete(resource: Resource) -> sa.TextClause:
     return sa.text(f"DELETE FROM {resource.table.name} WHERE owner = :owner AND {resource.key} = CAST(:key AS {kind})")
 
 
-async def delete(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> None:
+def deleted(resource: Resource, owner: str, key: str) -> Ask[None]:
     """Remove a row; its trigger leaves the tombstone."""
-    await connection.execute(_delete(resource), {"owner": owner, "key": key})
+    return Ask(_delete(resource), {"owner": owner, "key": key})
+
+
+async def delete(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> None:
+    """The same, at once."""
+    await trip.one(connection, deleted(resource, owner, key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,14 @@ A name whose mutation was rejected is kept too, without a key, so that what refe
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.storage import trip
+from syncserver.storage.trip import Ask
 
 Temporary = tuple[str, str, str]
 """Owner, client id, name: each client's names are its own."""
@@ -40,20 +44,22 @@ class Became:
     key: str | None
 
 
-async def keys(connection: AsyncConnection, temporaries: Collection[Temporary]) -> dict[Temporary, str | None]:
+def looked_up(temporaries: Collection[Temporary]) -> Ask[dict[Temporary, str | None]]:
     """The keys behind these names, None for a refused row; names that were never used are not in it."""
-    if not temporaries:
-        return {}
-    ordered = sorted(temporaries)
-    arguments = {
-        "owners": [owner for owner, _, _ in ordered],
-        "clients": [client for _, client, _ in ordered],
-        "names": [name for _, _, name in ordered],
-    }
-    return {(row[0], row[1], row[2]): row[3] for row in await connection.execute(_KEYS, arguments)}
+    columns = [trip.array(column) for column in zip(*sorted(temporaries), strict=True)] or ["{}"] * 3
+    return Ask(_KEYS, dict(zip(("owners", "clients", "names"), columns, strict=True)), _known)
 
 
-async def keep(connection: AsyncConnection, became: Sequence[Became]) -> None:
+def _known(rows: Sequence[Any]) -> dict[Temporary, str | None]:
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+async def keys(connection: AsyncConnection, temporaries: Collection[Temporary]) -> dict[Temporary, str | None]:
+    """The same, at once."""
+    return await trip.one(connection, looked_up(temporaries)) if temporaries else {}
+
+
+def kept(became: Sequence[Became]) -> Ask[None]:
     """Keep these, in the transaction that made them true. A name that has a key keeps it for good."""
     rows = [
         {
@@ -65,4 +71,9 @@ async def keep(connection: AsyncConnection, became: Sequence[Became]) -> None:
         }
         for b in became
     ]
-    await connection.execute(_KEEP, {"names": orjson.dumps(rows).decode()})
+    return Ask(_KEEP, {"names": orjson.dumps(rows).decode()})
+
+
+async def keep(connection: AsyncConnection, became: Sequence[Became]) -> None:
+    """The same, at once."""
+    await trip.one(connection, kept(became))

@@ -39,7 +39,7 @@ _SETTINGS = {
     "port": str(PORT),
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "300",
     "shared_buffers": "64MB",
     "deadlock_timeout": "100ms",
     "timezone": "UTC",

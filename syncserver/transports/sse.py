@@ -3,6 +3,8 @@
 An event's `id` is the cursor that its receiver then holds, so a browser's own Last-Event-ID resumes.
 """
 
+import asyncio
+import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,17 +16,17 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from syncserver.core import address, encode, frames, values
 from syncserver.core.actor import Actor
 from syncserver.core.cursor import Cursor
-from syncserver.core.errors import RateLimited, Refetch, Unauthorised, Unavailable
+from syncserver.core.errors import RateLimited, Refetch, SyncError, Unauthorised, Unavailable
 from syncserver.engine import shown
-from syncserver.engine.following import Following, deliver
+from syncserver.engine.following import Following
 from syncserver.engine.house import Guest, House
 from syncserver.engine.outgoing import Outgoing
 from syncserver.engine.term import EXPIRED, Term
 from syncserver.engine.together import first_of
-from syncserver.engine.wire import Ended, Gone
 from syncserver.hub.news import Wanted
 from syncserver.transports import line
 
+log = logging.getLogger(__name__)
 _RETRY_MS = (1_000, 3_000)
 _COMMENT = b": still here\n\n"
 _HEADERS = {
@@ -43,7 +45,6 @@ _EVENT: dict[str, Any] = {
 }
 _EXAMPLE = 'id: 0f3c.c10ce1ca.7\nevent: ready\ndata: {"type":"ready","cursor":"0f3c.c10ce1ca.7","server_time":".."}\n\n'
 _KIND = re.compile(rb'\{"type":"(\w+)",(?:"from":"[^"]*","to":"([^"]*)"|"cursor":"([^"]*)")?')
-_REFETCH = b'{"type":"refetch"'
 
 Message = MutableMapping[str, Any]
 
@@ -92,43 +93,130 @@ class Stream(Response):
     ) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await _written(send, b"retry: %d\n\n" % random.randint(*_RETRY_MS))  # noqa: S311 - jitter, not a secret
-        out = Outgoing(partial(_sent, send), partial(line.abort, scope))
+        wire = _Wire(partial(line.abort, scope))
+        listener = _Listener(self._house, self._actor, self._device_id, wire)
         try:
-            await first_of(self._follow(out), _left(receive))
-        except (Ended, Gone):
-            pass
+            listener.begin(self._wanted, self._cursor)
+            await first_of(wire.carry(send), _left(receive))
         finally:
-            out.closed()
+            listener.leave()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _follow(self, out: Outgoing) -> None:
-        guest = Guest(self._actor.owner, out.goodbye, out.offer, listens_for=self._device_id, actor=self._actor)
-        following = Following(self._house, guest.owner, out)
-        term = Term(self._house.now, lambda _in_s: None, partial(out.goodbye, EXPIRED, "the token has expired", 0))
+
+class _Wire:
+    """Events over an answer that goes on (see engine.wire): one task writes, as an ASGI server wants it."""
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.abort = abort
+        self.blocked = False
+        self.resumed: Callable[[], None] = lambda: None
+        self._due: list[bytes] = []
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    @staticmethod
+    def form(frame: bytes) -> bytes:
+        """An event."""
+        return event(frame)
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Send these as one; until the peer took what was sent before, there is no more."""
+        self._due += pieces
+        self.blocked = True
+        self._wake.set()
+
+    def close(self, code: int, reason: str) -> None:  # noqa: ARG002 - a stream ends without a code
+        """End the answer."""
+        self._closed = True
+        self._wake.set()
+
+    async def carry(self, send: Callable[[Message], Awaitable[None]]) -> None:
+        """Write until it is closed."""
+        while not self._closed:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, []
+            if due:
+                await _written(send, b"".join(due))
+            self.blocked = False
+            self.resumed()
+
+
+class _Listener:
+    """Who follows over a stream, from its coming to its going (see engine.wire.Speaker)."""
+
+    def __init__(self, house: House, actor: Actor, device_id: str | None, wire: _Wire) -> None:
+        self._house = house
+        self._wire = wire
+        self._out = Outgoing(wire, house.flusher, self)
+        wire.resumed = self._out.resumed
+        self._guest = Guest(actor.owner, self._out.goodbye, self._out.say, listens_for=device_id, actor=actor)
+        self._following = Following(house, actor.owner, self._out, self)
+        over = partial(self._out.goodbye, EXPIRED, "the token has expired", 0)
+        self._term = Term(house.now, lambda _in_s: None, over)
+        self._actor = actor
+        self._last: asyncio.Task[None] | None = None
+
+    def begin(self, wanted: Wanted, cursor: str | None) -> None:
+        """Come in and follow; where that cannot be, the last event says why."""
         try:
-            self._house.entered(guest)
-            term.until(self._actor.expires_at)
-            await following.begin(self._wanted, Cursor.parse(self._cursor) if self._cursor is not None else None)
-            await deliver(self._house, out, following, _COMMENT)
-        except Refetch as error:
-            await out.send(encode.frame(frames.RefetchFrame(reason=error.reason)))
-        except (Unavailable, RateLimited) as error:
-            await out.send(encode.frame(frames.Goodbye(code=error.close, retry_after_s=error.retry_after_s)))
-        finally:
-            term.stop()
-            following.end()
-            self._house.left(guest)
+            self._house.entered(self._guest)
+            self._term.until(self._actor.expires_at)
+            self._house.pulse.join(self)
+            self._following.begin(wanted, Cursor.parse(cursor) if cursor is not None else None)
+        except SyncError as error:
+            self.unfollowed(error)
+
+    async def _refetched(self, error: Refetch) -> None:
+        """Where the key does not hold any more, that says more: the log of a session that ended is gone, too."""
+        try:
+            await self._house.keys.hold(self._actor)
+        except Unauthorised as ended:
+            self._guest.dismiss(ended)
+        except Unavailable:
+            pass
+        self._out.end(0, "refetch", encode.frame(frames.RefetchFrame(reason=error.reason)))
+
+    def leave(self) -> None:
+        """Nobody is here any more."""
+        if self._last is not None:
+            self._last.cancel()
+        self._term.stop()
+        self._following.end()
+        self._house.pulse.leave(self)
+        self._house.left(self._guest)
+        self._out.closed()
+
+    def beat(self) -> None:
+        """An interval is over: say that somebody is here, and how far it is."""
+        self._out.offer(_COMMENT)
+        self._following.still_ready()
+
+    def drained(self) -> None:
+        """All that was due is written."""
+        self._following.drained()
+
+    def ended(self, code: int, reason: str) -> None:
+        """The last word is said."""
+        self._wire.close(code, reason)
+
+    def begun(self) -> None:
+        """What follows goes on by itself."""
+
+    def unfollowed(self, error: Exception) -> None:
+        """A refetch is the last event: the client comes back without a cursor. Else it comes back as it is told."""
+        if isinstance(error, Refetch):
+            self._last = asyncio.create_task(self._refetched(error))
+            return
+        if not isinstance(error, Unavailable | RateLimited):
+            log.error("a stream ended by a fault of the server", exc_info=error)
+            error = Unavailable("The log cannot be read just now; try again.")
+        goodbye = frames.Goodbye(code=error.close, retry_after_s=error.retry_after_s)
+        self._out.end(error.close, error.title, encode.frame(goodbye))
 
 
 async def _written(send: Callable[[Message], Awaitable[None]], body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _sent(send: Callable[[Message], Awaitable[None]], frame: bytes) -> None:
-    """Send a frame. A refetch is the last one: the client comes back without a cursor."""
-    await _written(send, event(frame))
-    if frame.startswith(_REFETCH):
-        raise Ended(0, "refetch")
 
 
 async def _left(receive: Callable[[], Awaitable[Message]]) -> None:

@@ -1,48 +1,23 @@
 """Rows kept in memory, on real servers: what is read again costs no statement, and every way to change it is seen."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
-import sqlalchemy as sa
 
 from tests.anonymous import Visitor, begun
+from tests.api.ears import CUT, counted, muffled, until
 from tests.harness import Live, Serving
 
-CUT = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE application_name = 'syncserver listener' AND datname = current_database()
-"""
 BOOK = "/progress/moby"
-
-
-@contextmanager
-def counted(live: Live) -> Iterator[list[str]]:
-    """The statements about rows that this server sends meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.append(statement)
-
-    engine = live.parts.database._engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    yield asked
-    sa.event.remove(engine, "before_cursor_execute", note)
 
 
 def rows_read(statements: list[str]) -> int:
     return sum("FROM reading_progress" in statement for statement in statements)
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - turns of the loop, until the server has heard it
-            await asyncio.sleep(0)
 
 
 async def heard(live: Live, change: Callable[[], object]) -> None:
@@ -104,7 +79,7 @@ async def test_what_is_typed_into_psql_is_seen_from_its_doorbell_on(
 @pytest.mark.usefixtures("book")
 async def test_who_wrote_reads_what_was_written_though_no_doorbell_has_come(live: Live, http: httpx.AsyncClient):
     """The doorbells of this process are muffled: only its own write door can have said so."""
-    live.parts.listener._rings = dict.fromkeys(live.parts.listener._rings, lambda _owner: None)
+    muffled(live)
     for percentage in (0.5, 0.6, 0.7):
         written = await http.patch(BOOK, json={"percentage": percentage})
         assert written.json()["percentage"] == percentage
@@ -147,7 +122,7 @@ async def test_what_was_missed_while_it_was_cut_off_is_not_given_afterwards(
 ):
     again = asyncio.Event()
     listening, live.parts.listener._listening = live.parts.listener._listening, again.set
-    live.parts.listener._rings = dict.fromkeys(live.parts.listener._rings, lambda _owner: None)
+    muffled(live)
     sql.execute(CUT)
     await until(again.is_set)
     sql.execute("UPDATE reading_progress SET percentage = 0.5")
@@ -160,7 +135,7 @@ async def test_what_a_claim_brings_is_there_when_it_is_answered(live: Live, http
     visitor = await begun(anybody)
     await anybody.put(BOOK, json={"percentage": 0.9}, headers=visitor.key)
     await settled(live, http)
-    live.parts.listener._rings = dict.fromkeys(live.parts.listener._rings, lambda _owner: None)
+    muffled(live)
     claimed = await http.post(f"{visitor.path}/claim", json={"token": visitor.token})
     assert claimed.status_code == 200
     assert (await http.get(BOOK)).json()["percentage"] == 0.9

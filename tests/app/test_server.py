@@ -1,10 +1,16 @@
 import asyncio
+import contextlib
+import os
 import socket
+import struct
+import sys
+from pathlib import Path
 
 import pytest
 
 from syncserver.app import server
 from syncserver.core.errors import SetupError
+from tests.harness import Live
 
 
 async def test_what_is_written_goes_out_at_once():
@@ -51,3 +57,26 @@ def test_a_port_that_is_taken_is_refused_by_its_number():
         port = taken.getsockname()[1]
         with pytest.raises(SetupError, match=f"Port {port} on 127.0.0.1 cannot be used"):
             server.bound("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_all_workers_listen_on_one_port(workers: int):
+    with server.listening("127.0.0.1", 0, workers) as listeners:
+        ports = {listener.getsockname()[1] for listener in listeners}
+        assert (len(listeners), len(ports)) == (workers, 1)
+        for listener in listeners:
+            listener.listen()
+        with pytest.raises(SetupError), server.listening("127.0.0.1", ports.pop(), workers):
+            pass
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says how many may wait")
+async def test_a_storm_finds_room_to_wait_in(live: Live):
+    """The kernel's own bound may be lower; whatever is taken at once, as many wait as that allows."""
+    allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())  # noqa: ASYNC240 - it is in memory
+    waiting = 0
+    for link in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(link))) as one:
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == live.port:
+                (waiting,) = struct.unpack_from("I", one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28)
+    assert waiting >= min(2_048, allowed)

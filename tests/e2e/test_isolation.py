@@ -9,10 +9,11 @@ import httpx
 import orjson
 import psycopg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver import resources
 from syncserver.app import wiring
-from syncserver.storage.database import Database
+from syncserver.storage.database import Database, Turns
 from tests.e2e import probes
 from tests.e2e.homes import KEY, Home, furnished, mutation, owned_tables, reader, stored, visitor
 from tests.e2e.probes import Probe
@@ -209,8 +210,15 @@ async def test_a_ticket_opens_the_house_it_was_given_for_and_a_list_goes_on_in_i
 class Blind(Database):
     """Whatever Python believes, the database is told that the intruder is at work."""
 
-    def transaction(self, owners: Collection[str], *, queue: bool = False) -> Any:
-        return super().transaction([INTRUDER] if owners else [], queue=queue)
+    @asynccontextmanager
+    async def transaction(self, owners: Collection[str], **how: Any) -> AsyncIterator[AsyncConnection]:
+        told = Turns([INTRUDER] if owners else [])
+        if isinstance(owners, Turns):
+            told.wait_s, told.asks = owners.wait_s, owners.asks
+        async with super().transaction(told if isinstance(owners, Turns) else list(told), **how) as connection:
+            if isinstance(owners, Turns):
+                owners.told = told.told
+            yield connection
 
 
 @pytest.mark.parametrize("owner", [_ada, visitor], ids=["a reader", "a visitor"])

@@ -316,7 +316,7 @@ async def test_an_outage_defers_what_was_under_way_and_what_its_client_sent_behi
 
 
 async def test_a_fault_while_it_has_its_turn_defers_that_and_ends_nothing(database, catalog, sql, monkeypatch):
-    async def fault(*_: Any) -> None:
+    def fault(*_: Any) -> None:
         raise ZeroDivisionError
 
     async with door(database, catalog) as push:
@@ -324,7 +324,7 @@ async def test_a_fault_while_it_has_its_turn_defers_that_and_ends_nothing(databa
             waiting = sending(push, PHONE, "a")
             await until(lambda: waits(sql))
             with monkeypatch.context() as patched:
-                patched.setattr(rows, "write", fault)
+                patched.setattr(rows, "written", fault)
                 release()
                 assert statuses(await waiting) == ["deferred"]
         assert statuses(await push.push(PHONE, [put("b")])) == ["applied"]

@@ -256,8 +256,8 @@ async def test_a_resource_added_later_is_claimed_without_a_line_of_change(server
           PRIMARY KEY (owner, id));
         CREATE TABLE books (owner text, id text, shelf text, device_id text, updated_at timestamptz NOT NULL,
           PRIMARY KEY (owner, id), FOREIGN KEY (owner, shelf) REFERENCES shelves (owner, id) DEFERRABLE);
-        SELECT sync_track_v3('shelves', 'shelves', 'id'), sync_isolate_v1('shelves');
-        SELECT sync_track_v3('books', 'books', 'id'), sync_isolate_v1('books');
+        SELECT sync_track_v4('shelves', 'shelves', 'id'), sync_isolate_v1('shelves');
+        SELECT sync_track_v4('books', 'books', 'id'), sync_isolate_v1('books');
         GRANT SELECT, INSERT, UPDATE, DELETE ON books, shelves TO syncserver_app
     """)
     for owner, shelf, book in ((VISITOR, "one", "x"), (VISITOR, "both", "y"), (ADA, "both", "z")):

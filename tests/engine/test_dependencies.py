@@ -52,7 +52,7 @@ async def push(server: Database, sql: psycopg.Connection) -> AsyncIterator[Push]
     sql.execute("""
         CREATE TABLE talks (owner text, id text, title text CHECK (title <> 'taboo'), parent text, device_id text,
           updated_at timestamptz NOT NULL, PRIMARY KEY (owner, id));
-        SELECT sync_track_v3('talks', 'talks', 'id'), sync_isolate_v1('talks');
+        SELECT sync_track_v4('talks', 'talks', 'id'), sync_isolate_v1('talks');
         GRANT SELECT, INSERT, UPDATE, DELETE ON talks TO syncserver_app;
     """)
     door = Push(server, TALKS, lambda: NOW)

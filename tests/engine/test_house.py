@@ -1,6 +1,7 @@
 """Who is here: one socket a client, and a goodbye to everybody at the end."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -26,10 +27,11 @@ def gone() -> list[Guest]:
 @pytest.fixture
 def house(gone: list[Guest]) -> House:
     """A house without doors: nobody here reads or writes."""
-    unused = ("push", "whole", "exports", "pull", "hub", "tickets", "sessions", "claim", "verification", "statistics")
+    unused = ("push", "whole", "exports", "hub", "tickets", "sessions", "claim", "verification", "statistics")
     arguments: dict[str, Any] = dict.fromkeys(unused)
     arguments["imports"] = Imports(cast("Any", None), cast("Any", None), cast("Any", None))
     arguments |= dict.fromkeys(("keys", "verified", "epoch", "now"), _unused)
+    arguments["pull"] = SimpleNamespace(pages=_unused)
     return House(**arguments, gone=gone.append, limits=Limits(sockets_per_owner=0, streams_per_owner=0))
 
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import jwt
 import pytest
 
 from syncserver.core.actor import Actor
@@ -13,7 +14,7 @@ from syncserver.engine import jwks, tokens
 from syncserver.engine.jwks import Jwks
 from syncserver.engine.tokens import Rules
 from tests.harness import SECRET
-from tests.provider import ISSUER, Provider, endless, providing, saying
+from tests.provider import ISSUER, Provider, claims, endless, private, providing, saying
 
 RULES = Rules(issuer=ISSUER)
 LONG_S = 1_000.0
@@ -159,6 +160,23 @@ async def test_a_key_that_has_left_the_set_stops_holding_with_the_next_fetch(pro
     provider.keys = {}
     with pytest.raises(Unauthorised):  # an empty set is a set
         await shown(keys, leaked)
+
+
+async def test_what_was_verified_with_a_key_that_has_left_is_not_known_any_more_and_the_same_set_changes_nothing(
+    provider: Provider,
+):
+    keys = keys_of(provider)
+    verify = tokens.verifier(SECRET, keys, RULES)
+    token, unheard = provider.token(), jwt.encode(claims(), private("ES256", 1), "ES256", {"kid": "unheard of"})
+    await verify(token)
+    with pytest.raises(Unauthorised):
+        await verify(unheard)  # makes it ask again
+    assert verify.known(token) is not None
+    provider.keys = {"two": ("ES256", 0)}
+    await verify(provider.token("two"))
+    assert verify.known(token) is None
+    with pytest.raises(Unauthorised):
+        await verify(token)
 
 
 async def test_it_looks_again_by_itself(provider: Provider):

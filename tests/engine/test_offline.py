@@ -233,7 +233,7 @@ async def test_once_too_much_was_sent_the_rest_waits_and_nothing_overtakes(
             raise RateLimited("too many", 1.0)
 
     limited = Push(server, catalog, lambda: EVENING + timedelta(days=1), allow=allow)
-    limited._enqueue = push._enqueue  # type: ignore[method-assign]  # the queue that runs
+    limited._line_up = push._line_up  # type: ignore[method-assign]  # the queue that runs
     batch = [session((n, n + 1), temp_id=f"s{n}", publication_id=f"p{n}") for n in range(5)]
     coming = await home(limited, pull, "user:ada", batch)
     assert [r["status"] for r in coming.results] == ["applied"] * 3 + ["deferred"] * 2

@@ -143,14 +143,14 @@ async def test_below_the_limit_nobody_is_counted_and_heads_are_asked_once_a_minu
 async def test_a_transaction_that_is_replayed_takes_its_room_once(
     server: Database, catalog: Catalog, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    really, fails = mutations.record, [Contention("40001")] * 3
+    really, fails = mutations.recorded, [Contention("40001")] * 3
 
-    async def contended(*arguments: Any) -> None:
-        await really(*arguments)
+    def contended(*arguments: Any) -> Any:
         if fails:
             raise fails.pop()
+        return really(*arguments)
 
-    monkeypatch.setattr(mutations, "record", contended)
+    monkeypatch.setattr(mutations, "recorded", contended)
     async with door(server, catalog, 2, clock) as push:
         assert await push(put("a"), put("b")) == ["applied"] * 2
         assert not fails

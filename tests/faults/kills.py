@@ -7,15 +7,17 @@ and a moment later, about when they leave.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.engine.decide import Ack, Sender
 from syncserver.engine.push import Push
+from syncserver.storage import trip
 from syncserver.storage.database import Database
 
 Point = Literal["before", "between", "after"]
@@ -46,9 +48,11 @@ def _around_commits(kill: Kill) -> None:
     transaction, written = Database.transaction, 0
 
     @asynccontextmanager
-    async def deadly(self: Database, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def deadly(
+        self: Database, owners: Collection[str], *, queue: bool = False, **how: Any
+    ) -> AsyncIterator[AsyncConnection]:
         nonlocal written
-        async with transaction(self, owners, queue=queue) as connection:
+        async with transaction(self, owners, queue=queue, **how) as connection:
             yield connection
             written += queue
             if queue and written == kill.nth and kill.point == "before":
@@ -57,6 +61,17 @@ def _around_commits(kill: Kill) -> None:
             _die()
 
     Database.transaction = deadly  # type: ignore[method-assign] # this process is a server made to die
+    if kill.point == "before":
+        trip.go = partial(still_open, trip.go)  # so that there is a moment before it
+
+
+async def still_open(
+    go: Callable[..., Awaitable[list[Any]]],
+    *arguments: Any,
+    commit: bool = False,  # noqa: ARG001 - it comes with the end of the block, after the last statement
+) -> list[Any]:
+    """As `trip.go`, but that it never ends the transaction."""
+    return await go(*arguments)
 
 
 def _after_answers(kill: Kill) -> None:

@@ -4,18 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.app.wiring import Parts
 from syncserver.core import depth, frames, protocol
 from syncserver.engine.decide import Sender
-from syncserver.storage import mutations
+from syncserver.storage import mutations, trip
 from syncserver.storage.database import Database
+from syncserver.storage.trip import Ask
+from tests.faults import kills
 
-_LATER = "ledger of the mutant"
 _COMMIT_AFTER_S = 0.1
 
 
@@ -24,18 +27,21 @@ def ack_before_commit(_: Parts) -> None:
     transaction, commits = Database.transaction, set[asyncio.Task[None]]()
 
     @asynccontextmanager
-    async def late(self: Database, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def late(
+        self: Database, owners: Collection[str], *, queue: bool = False, **how: Any
+    ) -> AsyncIterator[AsyncConnection]:
         if not queue:
-            async with transaction(self, owners) as connection:
+            async with transaction(self, owners, **how) as connection:
                 yield connection
             return
         async with AsyncExitStack() as stack:
-            yield await stack.enter_async_context(transaction(self, owners, queue=True))
+            yield await stack.enter_async_context(transaction(self, owners, queue=True, **how))
             commit = asyncio.create_task(_late(stack.pop_all()))
         commits.add(commit)
         commit.add_done_callback(commits.discard)
 
     Database.transaction = late  # type: ignore[method-assign] # the mistake
+    trip.go = partial(kills.still_open, trip.go)  # nor does the last statement end it
 
 
 async def _late(transaction: AsyncExitStack) -> None:
@@ -45,23 +51,27 @@ async def _late(transaction: AsyncExitStack) -> None:
 
 def ledger_apart(_: Parts) -> None:
     """The ledger is written in a transaction of its own, after the one that wrote the rows."""
-    transaction, record = Database.transaction, mutations.record
+    transaction, recorded = Database.transaction, mutations.recorded
+    later = dict[asyncio.Task[Any] | None, Any]()
 
-    async def postponed(connection: AsyncConnection, *arguments: Any) -> None:
-        connection.info[_LATER] = arguments
+    def postponed(answers: Any) -> Ask[None]:
+        later[asyncio.current_task()] = answers
+        return Ask(sa.text("SELECT 1"), {})
 
     @asynccontextmanager
-    async def apart(self: Database, owners: Collection[str], *, queue: bool = False) -> AsyncIterator[AsyncConnection]:
-        async with transaction(self, owners, queue=queue) as connection:
-            connection.info.pop(_LATER, None)
+    async def apart(
+        self: Database, owners: Collection[str], *, queue: bool = False, **how: Any
+    ) -> AsyncIterator[AsyncConnection]:
+        later.pop(asyncio.current_task(), None)
+        async with transaction(self, owners, queue=queue, **how) as connection:
             yield connection
-            arguments = connection.info.pop(_LATER, None)
-        if arguments is not None:
-            async with transaction(self, owners, queue=True) as connection:
-                await record(connection, *arguments)
+        answers = later.pop(asyncio.current_task(), None)
+        if answers is not None:
+            async with transaction(self, list(owners), queue=True) as connection:
+                await trip.one(connection, recorded(answers))
 
     Database.transaction = apart  # type: ignore[method-assign] # the mistake
-    mutations.record = postponed  # type: ignore[assignment] # the same, whatever it is called with
+    mutations.recorded = postponed
 
 
 def deaf(parts: Parts) -> None:

@@ -4,14 +4,19 @@ It counts what the pool of a server sends in the transactions of one owner, COMM
 number: the database itself raises the error, or the socket to it is cut.
 """
 
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from syncserver.storage import trip
 from syncserver.storage.database import Database
+from syncserver.storage.trip import Ask
 
 _COMMIT = "COMMIT"
 _BEGINS = "syncserver.owners"
@@ -47,6 +52,23 @@ NO_MEMORY = Way("there is no memory", "53200")
 WAYS = (LOST, CUT, UNHEARD, VIOLATED, TIMED_OUT, CLASHED, NO_MEMORY)
 
 
+async def _one_by_one(
+    go: Callable[..., Awaitable[list[Any]]],
+    engine: AsyncEngine,
+    connection: AsyncConnection,
+    *asks: Ask[Any],
+    commit: bool = False,
+) -> list[Any]:
+    """As `trip.go`, but that each statement of a round trip can be broken: those behind it then never come."""
+    if connection.engine is not engine or commit:
+        return await go(connection, *asks, commit=commit)
+    found = []
+    for ask in asks:
+        rows = await connection.execute(ask.statement, dict(ask.arguments))
+        found.append(ask.read(rows.all() if rows.returns_rows else ()))
+    return found
+
+
 @dataclass
 class _Watched:
     """An owner's statements. `wanted`: which is to break, from 1; 0: none. `since`: what the first one has in it."""
@@ -68,6 +90,7 @@ class Statements:
         dialect: Any = database._engine.sync_engine.dialect
         self._execute, self._commit, self._rollback = dialect.do_execute, dialect.do_commit, dialect.do_rollback
         dialect.do_execute, dialect.do_commit, dialect.do_rollback = self._executed, self._committed, self._rolled_back
+        trip.go = partial(_one_by_one, trip.go, database._engine)
 
     def watch(self, owner: str, wanted: int = 0, way: Way = LOST, since: str = _BEGINS) -> None:
         """Count the statements of the owner's transactions from now on, and break the one with this number, once.
@@ -86,7 +109,8 @@ class Statements:
 
     def _executed(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         connection = cursor._cursor.connection
-        owners: list[str] = parameters.get("owners", []) if isinstance(parameters, dict) else []
+        owners: list[str] | str = parameters.get("owners", []) if isinstance(parameters, dict) else []
+        owners = re.findall('"([^"]*)"', owners) if isinstance(owners, str) else owners
         watched = self._watched.get(owners[0]) if len(owners) == 1 else None
         if watched is not None and watched.since in statement:
             self._of[id(connection)] = watched

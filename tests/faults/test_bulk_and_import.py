@@ -227,7 +227,7 @@ async def test_a_bulk_write_that_breaks_at_any_statement_leaves_nothing_or_all_o
 async def test_an_import_that_breaks_at_any_statement_leaves_nothing_or_all_of_it(ground: Ground):
     last = await ground.number(ground.import_broken_at)
     assert ground.watched.seen(owner_of(statements.LOST, 0))[-1] == "COMMIT"
-    assert last > 20
+    assert last > 15
     assert all(await ground.all_of(ground.import_broken_at, tries(last)))
 
 

@@ -13,8 +13,9 @@ import psycopg
 
 Fields = dict[str, Any]
 
-# The trigger's name makes it the last of its table, so that the change index knows the row's offset already. What a
-# sequence counts outlives its transaction: who is sent again is not killed again at the same place.
+# The triggers' names make them the last of their table, and rows are noted once their statement is done, so that the
+# change index knows each row's offset already. What a sequence counts outlives its transaction: who is sent again is not
+# killed again at the same place.
 _INSTALL: LiteralString = """
 CREATE SCHEMA witness;
 CREATE TABLE witness.writes (seq bigint GENERATED ALWAYS AS IDENTITY, xid text, owner text, name text, key text,
@@ -23,20 +24,47 @@ CREATE INDEX ON witness.writes (owner, seq);
 CREATE TABLE witness.doom (every int);
 INSERT INTO witness.doom VALUES (0);
 CREATE SEQUENCE witness.blows;
-CREATE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-DECLARE
-  was jsonb := CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) END;
-  now jsonb := CASE WHEN tg_op <> 'DELETE' THEN to_jsonb(new) END;
-  own text := coalesce(now, was)->>'owner';
-  named text := coalesce(now, was)->>tg_argv[1];
+CREATE FUNCTION witness.doom() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF (SELECT every > 0 AND nextval('witness.blows') % every = 0 FROM witness.doom) THEN
     PERFORM pg_terminate_backend(pg_backend_pid());
   END IF;
-  INSERT INTO witness.writes (xid, owner, name, key, was, now, "offset")
-  SELECT pg_current_xact_id()::text, own, tg_argv[0], named, was, now,
-    (SELECT c."offset" FROM changes c WHERE c.owner = own AND c.resource = tg_argv[0] AND c.key = named);
   RETURN NULL;
+END $$;
+CREATE FUNCTION witness.note(p_name text, p_key text, p_was jsonb, p_now jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+  INSERT INTO witness.writes (xid, owner, name, key, was, now, "offset")
+  SELECT pg_current_xact_id()::text, w.owner, p_name, w.key, p_was, p_now,
+    (SELECT c."offset" FROM changes c WHERE c.owner = w.owner AND c.resource = p_name AND c.key = w.key)
+  FROM (SELECT coalesce(p_now, p_was)->>'owner' AS owner, coalesce(p_now, p_was)->>p_key AS key) w;
+$$;
+CREATE FUNCTION witness.made() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM witness.note(tg_argv[0], tg_argv[1], NULL, to_jsonb(n)) FROM fresh n;
+  RETURN NULL;
+END $$;
+CREATE FUNCTION witness.changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM witness.note(tg_argv[0], tg_argv[1], to_jsonb(o), to_jsonb(n)) FROM fresh n
+  JOIN stale o ON o.owner = n.owner AND to_jsonb(o)->>tg_argv[1] = to_jsonb(n)->>tg_argv[1];
+  RETURN NULL;
+END $$;
+CREATE FUNCTION witness.each() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM witness.note(tg_argv[0], tg_argv[1],
+    CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) END, CASE WHEN tg_op <> 'DELETE' THEN to_jsonb(new) END);
+  RETURN NULL;
+END $$;
+CREATE FUNCTION witness.watch(p_table regclass, p_name text, p_key text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('CREATE TRIGGER zz_doom AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW'
+    ' EXECUTE FUNCTION witness.doom()', p_table);
+  EXECUTE format('CREATE TRIGGER zz_witness_made AFTER INSERT ON %s REFERENCING NEW TABLE AS fresh'
+    ' FOR EACH STATEMENT EXECUTE FUNCTION witness.made(%L, %L)', p_table, p_name, p_key);
+  EXECUTE format('CREATE TRIGGER zz_witness_changed AFTER UPDATE ON %s REFERENCING NEW TABLE AS fresh'
+    ' OLD TABLE AS stale FOR EACH STATEMENT EXECUTE FUNCTION witness.changed(%L, %L)', p_table, p_name, p_key);
+  EXECUTE format('CREATE TRIGGER zz_witness_gone AFTER DELETE ON %s FOR EACH ROW'
+    ' EXECUTE FUNCTION witness.each(%L, %L)', p_table, p_name, p_key);
 END $$;
 CREATE FUNCTION witness.removed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 BEGIN
@@ -46,16 +74,14 @@ BEGIN
 END $$;
 CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE ON changes FOR EACH ROW
   WHEN (new.op = 'remove' AND new.resource = 'reading_sessions') EXECUTE FUNCTION witness.removed();
-CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE OR DELETE ON reading_sessions FOR EACH ROW
-  EXECUTE FUNCTION witness.note('reading_sessions', 'id');
-CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE OR DELETE ON session_events FOR EACH ROW
-  EXECUTE FUNCTION witness.note('session_events', 'id');
-CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE OR DELETE ON readings FOR EACH ROW
-  EXECUTE FUNCTION witness.note('readings', 'session_id');
-CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE OR DELETE ON reading_progress FOR EACH ROW
-  EXECUTE FUNCTION witness.note('progress', 'publication_id');
+SELECT witness.watch('reading_sessions', 'reading_sessions', 'id');
+SELECT witness.watch('session_events', 'session_events', 'id');
+SELECT witness.watch('readings', 'readings', 'session_id');
+SELECT witness.watch('reading_progress', 'progress', 'publication_id');
+CREATE TRIGGER zz_doom AFTER INSERT OR UPDATE OR DELETE ON reading_times FOR EACH ROW EXECUTE FUNCTION witness.doom();
 CREATE TRIGGER zz_witness AFTER INSERT OR UPDATE OR DELETE ON reading_times FOR EACH ROW
-  EXECUTE FUNCTION witness.note('times', 'session_id');
+  EXECUTE FUNCTION witness.each('times', 'session_id');
+GRANT USAGE ON SCHEMA witness TO PUBLIC;
 """
 _WRITES: LiteralString = """
 SELECT xid, name, key, was, now, "offset" FROM witness.writes WHERE owner = %s ORDER BY seq

@@ -9,7 +9,7 @@ from syncserver.hub.subscription import Doorbell, Standing, Subscription
 
 
 def news(since: int, until: int) -> News:
-    return News(Page("user:ada", "e", since, until, 0, until, [], more=False))
+    return News([Page("user:ada", "e", since, until, 0, until, [], more=False)])
 
 
 class Client:
@@ -42,14 +42,14 @@ def test_a_subscription_begins_by_catching_up():
 
 def test_news_that_follows_the_cursor_is_delivered():
     client, page = Client(), news(5, 8)
-    assert client.offered(page) == (8, Standing.LIVE, 1, 1)
-    assert client.delivered[0] is page.frame(None, 5)
+    assert client.offered(page) == (8, Standing.LIVE, 1, 0)
+    assert client.delivered[0] is page.frames(None, 5)
 
 
 @pytest.mark.parametrize(("since", "until"), [(4, 6), (0, 9)])
 def test_of_news_that_overlaps_its_cursor_it_gets_what_is_left(since: int, until: int):
     client = Client()
-    assert client.offered(news(since, until)) == (until, Standing.LIVE, 1, 1)
+    assert client.offered(news(since, until)) == (until, Standing.LIVE, 1, 0)
     assert json.loads(client.delivered[0])["from"].endswith(".5")
 
 

@@ -46,7 +46,7 @@ CREATE TABLE oracle_notes (
   device_id text, device_name text, updated_at timestamptz NOT NULL,
   PRIMARY KEY (owner, number)
 );
-SELECT sync_track_v3('oracle_notes', 'notes', 'number', '{seen_at}');
+SELECT sync_track_v4('oracle_notes', 'notes', 'number', '{seen_at}');
 SELECT sync_isolate_v1('oracle_notes');
 GRANT SELECT, INSERT, UPDATE, DELETE ON oracle_notes TO syncserver_app;
 

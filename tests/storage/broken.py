@@ -29,6 +29,8 @@ def past_the_triggers(sql: psycopg.Connection) -> Iterator[psycopg.Connection]:
 @contextmanager
 def triggers_disabled(sql: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """As somebody writes who wanted a big update to be quick."""
-    sql.execute("ALTER TABLE reading_progress DISABLE TRIGGER sync_capture")
+    for name in ("sync_capture", "sync_capture_gone"):
+        sql.execute(f"ALTER TABLE reading_progress DISABLE TRIGGER {name}".encode())
     yield sql
-    sql.execute("ALTER TABLE reading_progress ENABLE TRIGGER sync_capture")
+    for name in ("sync_capture", "sync_capture_gone"):
+        sql.execute(f"ALTER TABLE reading_progress ENABLE TRIGGER {name}".encode())

@@ -18,7 +18,7 @@ SHELVES = """
 CREATE TABLE shelves (
   owner text NOT NULL, id {kind} NOT NULL, name text, last_accessed timestamptz, visits int,
   device_id text, updated_at timestamptz NOT NULL, PRIMARY KEY (owner, id));
-SELECT sync_track_v3('shelves', 'shelves', 'id', '{{last_accessed,visits}}')
+SELECT sync_track_v4('shelves', 'shelves', 'id', '{{last_accessed,visits}}')
 """
 
 
@@ -245,22 +245,22 @@ def test_a_table_of_another_name_needing_quotes_can_be_tracked(sql):
     sql.execute("""
         CREATE TABLE "Reading List" (owner text, "The Key" text, device_id text, updated_at timestamptz NOT NULL,
           PRIMARY KEY (owner, "The Key"));
-        SELECT sync_track_v3('"Reading List"', 'reading''list', 'The Key');
+        SELECT sync_track_v4('"Reading List"', 'reading''list', 'The Key');
         INSERT INTO "Reading List" VALUES ('user:ada', 'moby')
     """)
     assert log(sql) == [("moby", 1, "put")]
-    sql.execute("""SELECT sync_untrack_v3('"Reading List"', 'reading''list')""")
+    sql.execute("""SELECT sync_untrack_v4('"Reading List"', 'reading''list')""")
 
 
 def test_a_table_that_is_untracked_writes_to_no_log_and_can_be_tracked_again(sql):
     put(sql)
-    sql.execute("SELECT sync_untrack_v3('reading_progress', 'progress')")
+    sql.execute("SELECT sync_untrack_v4('reading_progress', 'progress')")
     sql.execute("UPDATE reading_progress SET percentage = 0.5")
     sql.execute("INSERT INTO reading_progress (owner, publication_id, updated_at) VALUES ('user:ada', 'b', now())")
     assert log(sql) == [("moby", 1, "put")]
     left = sql.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'sync_capture_progress%'").fetchall()
     assert left == []
-    sql.execute("SELECT sync_track_v3('reading_progress', 'progress', 'publication_id')")
+    sql.execute("SELECT sync_track_v4('reading_progress', 'progress', 'publication_id')")
     put(sql, percentage=0.6)
     assert log(sql) == [("moby", 2, "put")]
 

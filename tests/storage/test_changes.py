@@ -262,27 +262,74 @@ async def test_the_epoch_of_pages_is_the_logs(server: Database, catalog):
 @pytest.mark.parametrize("analysed", [False, True])
 async def test_a_page_is_read_by_the_index_on_owner_and_offset(server: Database, catalog, sql, analysed: bool):
     """Also before the database has gathered statistics, when it guesses."""
+    full(sql)
+    if analysed:
+        sql.execute("ANALYZE changes")
+        sql.execute("ANALYZE channels")
+    async with server.transaction(FULL) as connection:
+        shown = await plan(connection, catalog)
+    assert "on changes_owner_offset_key" in shown or "using changes_owner_offset_key" in shown
+    assert "changes_pkey" not in shown
+    for table in ("changes", "mutations", "reading_progress"):
+        assert f"Seq Scan on {table}" not in shown
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+async def test_a_plan_for_any_page_goes_by_the_same_indexes_whatever_there_was_when_it_was_made(
+    server: Database, catalog, sql, analysed: bool
+):
+    if analysed:
+        sql.execute("ANALYZE changes, channels, mutations, reading_progress")  # they are empty: nothing looks cheap
+    async with server.transaction(FULL, planned=True) as connection:
+        shown = await plan(connection, catalog)
+    assert "$3" in shown, "it is for these parameters alone"
+    for index in ("changes_owner_offset_key", "channels_pkey", "mutations_owner_offset_idx"):
+        assert f"Index Scan using {index}" in shown
+    assert "Sort" not in shown
+
+
+@pytest.mark.parametrize(("plans_s", "anew"), [(0, True), (1000, False)])
+async def test_a_plan_is_made_anew_after_its_time_and_sees_what_there_is_by_then(
+    database: Urls, catalog, sql, plans_s: float, anew: bool
+):
+    server = Database(database.server, connections=1, plans_s=plans_s)
+    try:
+        for filled in (False, True):
+            async with server.transaction(FULL, planned=True) as connection:
+                shown = await plan(connection, catalog, prepare=not filled)
+            assert ("using reading_progress_pkey" in shown) is (filled and anew)
+            sql.execute("""
+                INSERT INTO reading_progress (owner, publication_id)
+                SELECT 'user:1', 'book ' || n FROM generate_series(1, 3000) AS n ON CONFLICT DO NOTHING
+            """)
+    finally:
+        await server.close()
+
+
+FULL = ["user:1", "user:2"]
+
+
+def full(sql: psycopg.Connection) -> None:
+    """20 owners with 1000 entries each."""
     sql.execute("INSERT INTO channels SELECT 'user:' || i, 1000 FROM generate_series(1, 20) i")
     sql.execute("""
         INSERT INTO changes (owner, resource, key, "offset", op, updated_at)
         SELECT 'user:' || o, 'progress', 'book ' || i, i, 'remove', now()
         FROM generate_series(1, 20) o, generate_series(1, 1000) i
     """)
-    if analysed:
-        sql.execute("ANALYZE changes")
-        sql.execute("ANALYZE channels")
-    owners = ["user:1", "user:2"]
-    async with server.transaction(owners) as connection:
-        plan = await connection.execute(
-            sa.text(f"EXPLAIN {changes._since(catalog).text}"),
-            {"owners": owners, "offsets": [990, 0], "resources": list(catalog), "count": 500},
-        )
-        shown = "\n".join(plan.scalars())
-    assert "on changes_owner_offset_key" in shown or "using changes_owner_offset_key" in shown
-    assert "changes_pkey" not in shown
-    assert "Seq Scan on changes" not in shown
-    assert "Seq Scan on mutations" not in shown
-    assert "Seq Scan on reading_progress" not in shown
+
+
+async def plan(connection: AsyncConnection, catalog: Catalog, *, prepare: bool = True) -> str:
+    """How a page of two owners is read here; `prepare` the statement first."""
+    if prepare:
+        text = changes._since(catalog).text
+        for number, name in enumerate(("owners", "offsets", "resources", "count"), 1):
+            text = text.replace(f":{name}", f"${number}")
+        await connection.exec_driver_sql(f"PREPARE page AS {text}")
+    shown = await connection.exec_driver_sql(
+        "EXPLAIN EXECUTE page ('{user:1,user:2}', '{990,0}', '{progress,sessions}', 500)"
+    )
+    return "\n".join(shown.scalars())
 
 
 # -- the law -----------------------------------------------------------------

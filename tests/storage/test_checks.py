@@ -53,6 +53,7 @@ def test_all_is_well_with_the_servers_role(database: Urls, catalog: Catalog):
         "ownership",
         "durability",
         "crash safety",
+        "connections",
         "isolation",
         *(f"table {resource.table.name}" for resource in catalog.values()),
     ]
@@ -161,7 +162,9 @@ def test_any_commit_that_reaches_the_disk_is_good_enough(sql, lone: str, catalog
     assert wrong(lone, catalog) == []
 
 
-@pytest.mark.parametrize("trigger", ["sync_stamp", "sync_capture", "sync_no_truncate"])
+@pytest.mark.parametrize(
+    "trigger", ["sync_stamp", "sync_capture", "sync_no_truncate", "sync_capture_new", "sync_capture_gone"]
+)
 def test_a_disabled_trigger_is_found(database: Urls, sql, catalog: Catalog, trigger: str):
     sql.execute(f"ALTER TABLE reading_progress DISABLE TRIGGER {trigger}".encode())
     finding = only(database.server, catalog)
@@ -196,3 +199,11 @@ def test_a_postgresql_that_is_too_old_ends_the_examination(monkeypatch, database
     monkeypatch.setattr(checks, "OLDEST", 990000)
     assert only(database.server, catalog).subject == "version"
     assert "15 or newer" in refused(database.server, catalog).advice
+
+
+def test_more_connections_than_there_are(database: Urls, catalog: Catalog):
+    found = [finding for finding in checks.examine(database.server, catalog, 1_000) if not finding.ok]
+    assert [finding.subject for finding in found] == ["connections"]
+    assert found[0].fatal
+    with pytest.raises(SetupError, match="1000 connections"):
+        checks.require(database.server, catalog, 1_000)

@@ -152,8 +152,8 @@ def test_the_log_cannot_be_written_but_by_its_triggers(role_of_server, statement
     "call",
     [
         "sync_record_v3('user:ada', 'progress', 'forged', 'put', now(), NULL)",
-        "sync_track_v3('reading_progress', 'again', 'publication_id')",
-        "sync_untrack_v3('reading_progress', 'progress')",
+        "sync_track_v4('reading_progress', 'again', 'publication_id')",
+        "sync_untrack_v4('reading_progress', 'progress')",
         "sync_isolate_v1('reading_progress')",
     ],
 )

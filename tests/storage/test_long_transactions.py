@@ -94,7 +94,9 @@ _STEPS = st.lists(
     _WRITES
     | _REMOVALS
     | st.tuples(
-        st.sampled_from(["savepoint", "release", "rollback to", "immediate", "deferred", "commit", "rollback"])
+        st.sampled_from(
+            ["savepoint", "release", "rollback to", "immediate", "deferred", "commit", "rollback", "many", "one by one"]
+        )
     ),
     max_size=40,
 )
@@ -140,6 +142,8 @@ class Run:
             self.now.record(name, *given_)
         elif name in {"immediate", "deferred"}:
             self.sql.execute(f"SET CONSTRAINTS ALL {name}".encode())
+        elif name in {"many", "one by one"}:
+            self.sql.execute("SELECT set_config('syncserver.many', %s, true)", ["on" if name == "many" else "off"])
         elif name in {"commit", "rollback"}:
             self.end(name)
         elif name == "savepoint":

@@ -246,7 +246,7 @@ def test_a_table_that_comes_later_is_emptied_too(sql: psycopg.Connection):
     sql.execute("""
         CREATE TABLE shelves (
           owner text, id text, device_id text, updated_at timestamptz NOT NULL, PRIMARY KEY (owner, id));
-        SELECT sync_track_v3('shelves', 'shelves', 'id'), sync_isolate_v1('shelves'), sync_upkeep_v1('shelves');
+        SELECT sync_track_v4('shelves', 'shelves', 'id'), sync_isolate_v1('shelves'), sync_upkeep_v1('shelves');
     """)
     owner = begin(sql)
     sql.execute("INSERT INTO shelves (owner, id) VALUES (%s, 'best')", [owner])

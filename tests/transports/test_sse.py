@@ -238,7 +238,7 @@ async def test_an_outage_at_the_beginning_is_a_goodbye_with_a_time(live: Live, m
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
 
-    monkeypatch.setattr(live.parts.pull, "page", away)
+    monkeypatch.setattr(live.parts.house.catchup, "_pages", away)
     async with streamed(live) as events:
         goodbye = await events.next()
         assert goodbye.value == {"type": "goodbye", "code": 1013, "retry_after_s": 1.0}

@@ -1,0 +1,83 @@
+"""The upgrade of a line to a WebSocket (RFC 6455, 4.2): the head of a request in, an answer and what it said out.
+
+The library judges the handshake; what it would say of a wrong one repeats the headers, so less is said here.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from syncserver.core import frames
+
+_quiet = logging.getLogger("syncserver.upgrade")
+_quiet.setLevel(logging.WARNING)  # the library tells of each connection that opens
+PATH = "/api/v1/socket"
+_BAD = 400
+_NOT_FOUND = 404
+_SWITCHING = 101
+_NO_HANDSHAKE = "This is not the handshake of a WebSocket.\n"
+_NO_SOCKET = "There is no WebSocket here.\n"
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """`answer`: the bytes to send. `headers`: of the request, by lower-case names; None where it was no good."""
+
+    answer: bytes
+    headers: Mapping[str, str] | None
+
+
+class _Handshake(ServerProtocol):
+    """The library's judgement, without what it repeats, and without the frames that come after."""
+
+    def select_subprotocol(self, subprotocols: list[Subprotocol]) -> Subprotocol | None:  # type: ignore[override] # narrower than the library's, which calls it so
+        """Ours if it is offered; none is as good."""
+        ours = Subprotocol(frames.SUBPROTOCOL)
+        return ours if ours in subprotocols else None
+
+    def reject(self, status: int, text: str) -> Response:
+        """An answer that repeats nothing, and names the version there is."""
+        response = super().reject(status, text if text == _NO_SOCKET else _NO_HANDSHAKE)
+        response.headers["Sec-WebSocket-Version"] = "13"
+        return response
+
+
+def judged(head: bytes) -> Upgrade:
+    """The answer to the head of a request, its empty line included."""
+    protocol = _Handshake(logger=_quiet)
+    protocol.receive_data(head)
+    found = protocol.events_received()
+    if not found or not isinstance(found[0], Request):
+        return Upgrade(b"".join(protocol.data_to_send()) or _BAD_REQUEST, None)
+    request = found[0]
+    response = _answer(protocol, request)
+    protocol.send_response(response)
+    good = response.status_code == _SWITCHING
+    return Upgrade(b"".join(protocol.data_to_send()), _plain(request.headers) if good else None)
+
+
+def _answer(protocol: _Handshake, request: Request) -> Response:
+    if request.path.partition("?")[0] != PATH:
+        return protocol.reject(_NOT_FOUND, _NO_SOCKET)
+    if len(request.headers.get_all("Host")) != 1:
+        return protocol.reject(_BAD, _NO_HANDSHAKE)
+    return protocol.accept(request)
+
+
+def _plain(headers: Headers) -> dict[str, str]:
+    """Repeated ones joined, as HTTP has them."""
+    found: dict[str, str] = {}
+    for name, value in headers.raw_items():
+        lower = name.lower()
+        found[lower] = f"{found[lower]}, {value}" if lower in found else value
+    return found
+
+
+Trusted = Callable[[str | None, str | None], str | None]
+"""From the host that a line comes from and what its X-Forwarded-For says, to where the peer is."""
