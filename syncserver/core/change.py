@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -30,8 +29,7 @@ class Change(NamedTuple):
     claimed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Changes of one owner after `since` up to `until`, in order of offset, with the log's bounds in that snapshot.
 
     `more` says that entries beyond `until` were there; without it, `until` is the head. `began`: see Cursor.

@@ -7,7 +7,7 @@ turn, and nobody waits for one that has missed much.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from syncserver.core.change import Page
@@ -116,4 +116,4 @@ def _answer(asked: Asked, page: Page) -> None:
     except Refetch as error:
         asked.reader.failed(asked, error)
         return
-    asked.reader.paged(asked, replace(page, began=cursor.began if cursor and cursor.offset else page.floor))
+    asked.reader.paged(asked, page._replace(began=cursor.began if cursor and cursor.offset else page.floor))

@@ -243,7 +243,7 @@ class Connection:
         sender = Sender(actor.owner, Device(said.device.id, said.device.name), said.client_id)
         guest = Guest(actor.owner, self._out.goodbye, self._out.say, sender, said.device.app, actor=actor)
         self._house.room(guest.owner, sender.client_id)
-        self._out.say(encode.frame(greeting.welcome(self._house, actor, said, guest.id, epoch)))
+        self._out.say(greeting.welcome(self._house, actor, said, guest.id, epoch))
         self._protocol.opened()
         self._guest = guest
         self._following = Following(self._house, guest.owner, self._out, self)

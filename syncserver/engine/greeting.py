@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from syncserver.core import clock, frames
+from syncserver.core import clock, encode, frames, values
 from syncserver.core.actor import Actor
 from syncserver.core.errors import Unauthorised
 from syncserver.engine.house import House
@@ -32,19 +32,19 @@ def _token(said: frames.Hello, cookie: Callable[[], str | None]) -> str:
     return token
 
 
-def welcome(house: House, actor: Actor, said: frames.Hello, connection: str, epoch: str) -> frames.Welcome:
+def welcome(house: House, actor: Actor, said: frames.Hello, connection: str, epoch: str) -> bytes:
     """The answer to a good hello."""
     now = house.now()
     drift_s = clock.drift_s(said.sent_at, now)
     if drift_s is not None:
         log.warning("a device's clock is %.0f s off", drift_s)
-    return frames.Welcome(
-        connection=connection,
-        server_time=now,
-        echo=said.sent_at,
+    return encode.welcome(
+        connection,
+        now,
+        said.sent_at,
+        epoch,
         heartbeat_s=house.heartbeat_s,
-        limits=frames.Limits(frame_bytes=house.limits.frame_bytes),
-        token_expires_at=actor.expires_at,
-        epoch=epoch,
+        limits={"frame_bytes": house.limits.frame_bytes, "mutations": values.MUTATIONS},
+        token_expires_at=clock.write(actor.expires_at) if actor.expires_at is not None else None,
         drift_s=drift_s,
     )

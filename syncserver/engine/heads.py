@@ -6,7 +6,7 @@ all of it when doorbells may have been missed. While nobody listens for them, no
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from syncserver.core.change import Page
 
@@ -76,7 +76,7 @@ class Heads:
         self._read.clear()
 
     def _keep(self, page: Page, until: float) -> None:
-        end = replace(page, since=page.head, until=page.head, changes=(), more=False, began=page.floor)
+        end = page._replace(since=page.head, until=page.head, changes=(), more=False, began=page.floor)
         self._known.pop(page.owner, None)
         self._known[page.owner] = _End(str(end.cursor_until), end, until)
         while len(self._known) > self._most:

@@ -1,7 +1,6 @@
 """Reading the log for somebody: from a cursor, checked, through the one read door."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from syncserver.core.change import Page
@@ -48,7 +47,7 @@ class Pull:
             found(page)
         if cursor is not None:
             cursor.check(page.epoch, owner, page.floor, page.head)
-        return replace(page, began=cursor.began if cursor and cursor.offset else page.floor)
+        return page._replace(began=cursor.began if cursor and cursor.offset else page.floor)
 
     def quiet(self, owner: str, cursor: str) -> Page | None:
         """The page after this cursor where it is known, without reading, that there is no news; else None.

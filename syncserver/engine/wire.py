@@ -53,7 +53,7 @@ class Speaker(Protocol):
     """Who writes to a wire through Outgoing."""
 
     def drained(self) -> None:
-        """All that was due is written, and the peer takes more."""
+        """All that was due is written, and the peer takes more; said after `resumed`, or an answer without room."""
 
     def ended(self, code: int, reason: str) -> None:
         """The last word was written: it is time to close."""

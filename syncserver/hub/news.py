@@ -4,7 +4,6 @@ A form is how a kind of wire carries a frame, so that one may follow the other; 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from syncserver.core import encode
 from syncserver.core.change import Page
@@ -44,6 +43,6 @@ class News:
 
 def _encoded(page: Page, wanted: Wanted, after: int) -> bytes:
     if after > page.since:
-        page = replace(page, since=after, changes=[c for c in page.changes if c.offset > after])
+        page = page._replace(since=after, changes=[c for c in page.changes if c.offset > after])
     rows = page.changes if wanted is None else [c for c in page.changes if c.resource in wanted]
     return encode.changes(page, rows)

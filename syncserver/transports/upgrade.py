@@ -4,6 +4,7 @@ The library judges the handshake; what it would say of a wrong one repeats the h
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,16 +12,25 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
+from websockets.utils import accept_key
 
 from syncserver.core import frames
 
-_quiet = logging.getLogger("syncserver.upgrade")
-_quiet.setLevel(logging.WARNING)  # the library tells of each connection that opens
+_quiet = logging.Logger("syncserver.upgrade", logging.ERROR)  # noqa: LOG001 - see below
+"""Nobody's child, so no setting can raise it: the library would tell of each connection, and of what its head says."""
+
 PATH = "/api/v1/socket"
 _BAD = 400
 _NOT_FOUND = 404
 _SWITCHING = 101
 _NO_HANDSHAKE = "This is not the handshake of a WebSocket.\n"
+_LINE_END, _END = "\r\n", "\r\n\r\n"
+_PLAIN_BYTES = 4_096
+_FIRST_LINE = f"GET {PATH} HTTP/1.1"
+_WITH_BODY = frozenset({"content-length", "transfer-encoding"})
+_HAS_TO_SAY = (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+_KEY = re.compile("[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes
+_GOOD = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 _NO_SOCKET = "There is no WebSocket here.\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -50,6 +60,39 @@ class _Handshake(ServerProtocol):
 
 def judged(head: bytes) -> Upgrade:
     """The answer to the head of a request, its empty line included."""
+    return _plainly_good(head) or by_library(head)
+
+
+def _plainly_good(head: bytes) -> Upgrade | None:
+    """The answer where nothing about the head is unusual; that saves the library's 50 us, an eighth of a handshake."""
+    headers = _plain_headers(head)
+    if headers is None or not headers.get("host") or not _WITH_BODY.isdisjoint(headers):
+        return None
+    if any(headers.get(name, "").lower() != value for name, value in _HAS_TO_SAY):
+        return None
+    key, offered = headers.get("sec-websocket-key", ""), headers.get("sec-websocket-protocol")
+    if not _KEY.fullmatch(key) or offered not in {None, frames.SUBPROTOCOL}:
+        return None
+    spoken = f"Sec-WebSocket-Protocol: {offered}\r\n" if offered else ""
+    return Upgrade((_GOOD + f"{accept_key(key)}\r\n{spoken}\r\n").encode(), headers)
+
+
+def _plain_headers(head: bytes) -> dict[str, str] | None:
+    """By lower-case names, where each stands there once and is nothing unusual."""
+    if len(head) > _PLAIN_BYTES or not head.isascii():
+        return None
+    first, *lines = head.decode().removesuffix(_END).split(_LINE_END)
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not (colon and line.isprintable() and name.replace("-", "").isalnum()) or name.lower() in headers:
+            return None
+        headers[name.lower()] = value.strip()
+    return headers if first == _FIRST_LINE else None
+
+
+def by_library(head: bytes) -> Upgrade:
+    """The same, for any head."""
     protocol = _Handshake(logger=_quiet)
     protocol.receive_data(head)
     found = protocol.events_received()

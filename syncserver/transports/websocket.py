@@ -185,7 +185,7 @@ class Socket(asyncio.Protocol):
 
     def write(self, pieces: list[bytes]) -> None:
         """Frames only, and none after a close."""
-        if self._is_open():
+        if self._awaited == _OPEN and not self._transport.is_closing():
             self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def close(self, code: int, reason: str) -> None:

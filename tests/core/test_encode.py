@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncserver.core import bodies, encode, frames, values
+from syncserver.core import bodies, clock, encode, frames, values
 from syncserver.core.change import Change, Page
 from syncserver.core.cursor import Cursor
 
@@ -55,8 +55,8 @@ def _as_read(rows: list[values.Row]) -> list[tuple[Any, ...]]:
 @given(_pages)
 def test_a_page_is_encoded_as_the_changes_frame_of_the_protocol(page: Page):
     frame = frames.Changes.model_validate_json(encode.changes(page, page.changes))
-    assert frame.from_ == str(Cursor.at(page.epoch, page.owner, page.since))
-    assert frame.to == str(Cursor.at(page.epoch, page.owner, page.until))
+    assert frame.from_ == str(Cursor.at(page.epoch, page.owner, page.since, page.began))
+    assert frame.to == str(Cursor.at(page.epoch, page.owner, page.until, page.began))
     assert frame.more is page.more
     assert _as_read(frame.rows) == _as_written(page.changes)
 
@@ -64,7 +64,7 @@ def test_a_page_is_encoded_as_the_changes_frame_of_the_protocol(page: Page):
 @given(_pages, _stamps)
 def test_a_page_is_encoded_as_the_answer_over_http(page: Page, now: datetime):
     answer = bodies.ChangesAnswer.model_validate_json(encode.changes_answer(page, now))
-    assert answer.cursor == str(Cursor.at(page.epoch, page.owner, page.until))
+    assert answer.cursor == str(Cursor.at(page.epoch, page.owner, page.until, page.began))
     assert (answer.more, answer.server_time) == (page.more, now)
     assert _as_read(answer.rows) == _as_written(page.changes)
 
@@ -80,6 +80,26 @@ def test_a_row_s_data_is_passed_on_unread():
 def test_ready_is_encoded_as_the_protocol_says(cursor: str, now: datetime):
     ready = frames.Ready.model_validate_json(encode.ready(cursor, now))
     assert (ready.cursor, ready.server_time) == (cursor, now)
+
+
+@given(now=_stamps, echo=_stamps, expires_at=st.none() | _stamps, drift_s=st.none() | st.floats(-900, 900))
+def test_welcome_is_encoded_as_the_protocol_says(
+    now: datetime, echo: datetime, expires_at: datetime | None, drift_s: float | None
+):
+    meant = frames.Welcome(
+        connection="c",
+        server_time=now,
+        echo=echo,
+        epoch="e",
+        heartbeat_s=15,
+        limits=frames.Limits(frame_bytes=50_000),
+        token_expires_at=expires_at,
+        drift_s=drift_s,
+    )
+    told = clock.write(expires_at) if expires_at is not None else None
+    limits = {"frame_bytes": 50_000, "mutations": values.MUTATIONS}
+    frame = encode.welcome("c", now, echo, "e", heartbeat_s=15.0, limits=limits, token_expires_at=told, drift_s=drift_s)
+    assert orjson.loads(frame) == orjson.loads(encode.frame(meant))
 
 
 @given(st.lists(_changes, max_size=3))

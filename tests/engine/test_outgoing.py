@@ -43,7 +43,8 @@ class Peer:
 
 
 async def turn() -> None:
-    """One turn of the loop, in which everything that was due before is done."""
+    """The turns of the loop after which everything that was due before is done."""
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
 
 
@@ -54,7 +55,7 @@ async def test_what_became_due_in_one_turn_is_written_in_one_piece_in_order():
     assert peer.written == []
     await turn()
     assert peer.written == [[b"<1>", b"<2>", b"(3)"]]
-    assert peer.drains == 1
+    assert peer.drains == 0  # nobody waits to hear of it
 
 
 async def test_the_form_of_one_wire_is_that_of_all_of_its_kind():

@@ -14,8 +14,8 @@ import psycopg
 Fields = dict[str, Any]
 
 # The triggers' names make them the last of their table, and rows are noted once their statement is done, so that the
-# change index knows each row's offset already. What a sequence counts outlives its transaction: who is sent again is not
-# killed again at the same place.
+# change index knows each row's offset already. What a sequence counts outlives its transaction: who is sent again is
+# not killed again at the same place.
 _INSTALL: LiteralString = """
 CREATE SCHEMA witness;
 CREATE TABLE witness.writes (seq bigint GENERATED ALWAYS AS IDENTITY, xid text, owner text, name text, key text,

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -66,4 +65,4 @@ _since = changes.since  # the run puts the mutant in its place
 
 
 def _under(page: Page, head: int) -> Page:
-    return replace(page, head=head, until=page.until if page.more else max(head, page.since))
+    return page._replace(head=head, until=page.until if page.more else max(head, page.since))

@@ -126,3 +126,45 @@ def test_whatever_is_in_a_head_it_is_judged(noise: bytes, at: int):
     judged = upgrade.judged(good[:at] + noise + good[at:])
     assert judged.answer.startswith(b"HTTP/1.1 101 " if judged.headers is not None else b"HTTP/1.1 ")
     assert b" 500 " not in judged.answer.partition(b"\r\n")[0]
+
+
+_LINES = st.sampled_from(
+    [
+        "Host: books.example",
+        "Host:",
+        "Upgrade: websocket",
+        "upgrade: WebSocket",
+        "Connection: Upgrade",
+        "Connection: keep-alive, upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==",
+        "Sec-WebSocket-Key: dGhl",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Version: 8",
+        "Sec-WebSocket-Protocol: syncserver.v1",
+        "Sec-WebSocket-Protocol: soap",
+        "Cookie: a=b; c=d",
+        "X-Odd : space",
+        " folded: line",
+        "X-Tab:\ta",
+        "no colon",
+    ]
+)
+
+
+def _lines(answer: bytes) -> set[bytes]:
+    return {line for line in answer.split(b"\r\n") if not line.startswith(b"Date:")}
+
+
+@given(lines=st.permutations(list(_HEADERS.items())), more=st.lists(_LINES, max_size=3), left=st.integers(3, 5))
+def test_what_is_judged_at_a_glance_is_judged_as_the_library_does(
+    lines: list[tuple[str, str]], more: list[str], left: int
+):
+    told = [f"{name}: {value}" for name, value in lines[:left]]
+    asked = ("\r\n".join(["GET /api/v1/socket HTTP/1.1", *told, *more]) + "\r\n\r\n").encode()
+    quick, slow = upgrade.judged(asked), upgrade.by_library(asked)
+    assert quick.headers == slow.headers
+    if slow.headers is None:
+        assert quick.answer == slow.answer or quick.answer.split(b"\r\n")[0] == slow.answer.split(b"\r\n")[0]
+    else:
+        assert _lines(quick.answer) == _lines(slow.answer)
