@@ -16,9 +16,10 @@ class Lineup:
         self._lanes: dict[str, deque[Waiting]] = {}
         self._ready: dict[str, None] = {}
         self._out: set[str] = set()
+        self._size = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return self._size
 
     @property
     def ready(self) -> bool:
@@ -29,6 +30,7 @@ class Lineup:
         """They stand behind what is queued of the same owner."""
         for one in waiting:
             owner = one.item.sender.owner
+            self._size += 1
             lane = self._lanes.get(owner)
             if lane is None:
                 self._lanes[owner] = deque([one])
@@ -48,6 +50,7 @@ class Lineup:
             found += [lane.popleft() for _ in range(min(most - len(found), len(lane)))]
             if not lane:
                 del self._lanes[owner]
+        self._size -= len(found)
         return found
 
     def back(self, taken: Iterable[Waiting]) -> None:
@@ -65,6 +68,7 @@ class Lineup:
             self._lanes[owner] = stay
         else:
             self._ready.pop(owner, None)
+        self._size -= len(lane) - len(stay)
         return [one for one in lane if gone(one)]
 
     def all(self) -> list[Waiting]:
@@ -72,4 +76,5 @@ class Lineup:
         found = [one for lane in self._lanes.values() for one in lane]
         self._lanes.clear()
         self._ready.clear()
+        self._size = 0
         return found
