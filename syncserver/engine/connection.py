@@ -310,6 +310,7 @@ class Connection:
             task.cancel()
         if self._term is not None:
             self._term.stop()
+            self._term = None
         if self._following is not None:
             self._following.end()
             self._following = None

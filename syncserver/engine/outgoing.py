@@ -144,14 +144,33 @@ class Outgoing(Writer):
             if self._wire.blocked:
                 return
         if self._ending is not None:
-            self.closed()
+            self._rest()
             self._speaker.ended(*self._ending)
         elif self._look:
             self._look = False
             self._speaker.drained()
 
     def closed(self) -> None:
-        """It has ended: nobody needs to be cut."""
+        """It has ended: nobody needs to be cut, and whoever spoke is let go of.
+
+        Else the two would hold each other, and the collector comes by too seldom to find out (decision 22).
+        """
+        self._rest()
+        self._speaker = _Nobody()
+
+    def _rest(self) -> None:
         if self._last_words is not None:
             self._last_words.cancel()
             self._last_words = None
+
+
+class _Nobody:
+    """Whoever has left says nothing more."""
+
+    __slots__ = ()
+
+    def drained(self) -> None:
+        """Nothing."""
+
+    def ended(self, code: int, reason: str) -> None:
+        """Nothing."""

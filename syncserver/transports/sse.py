@@ -103,13 +103,17 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class _Wire:
     """Events over an answer that goes on (see engine.wire): one task writes, as an ASGI server wants it."""
 
     def __init__(self, abort: Callable[[], None]) -> None:
         self.abort = abort
         self.blocked = False
-        self.resumed: Callable[[], None] = lambda: None
+        self.resumed: Callable[[], None] = _nothing
         self._due: list[bytes] = []
         self._closed = False
         self._wake = asyncio.Event()
@@ -186,6 +190,7 @@ class _Listener:
         self._house.pulse.leave(self)
         self._house.left(self._guest)
         self._out.closed()
+        self._wire.resumed = _nothing
 
     def beat(self) -> None:
         """An interval is over: say that somebody is here, and how far it is."""

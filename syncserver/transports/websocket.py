@@ -134,8 +134,10 @@ class Socket(asyncio.Protocol):
         self._rules.pulse.leave(self)
         if self._watch is not None:
             self._watch.rest()
+            self._watch = None
         if self._cut is not None:
             self._cut.cancel()
+            self._cut = None
         if self._connection is not None:
             self._connection.lost()
             self._connection = None

@@ -1,9 +1,14 @@
 """The socket as a client sees it: raw frames against a real server, good ones and every kind of bad one."""
 
+import asyncio
+import gc
+import weakref
+
 import orjson
 import pytest
 
 from syncserver.core import clock, frames
+from syncserver.engine.connection import Connection
 from tests.harness import Live, Serving, token
 from tests.transports.sockets import HELLO, greeted, pushed, put, raw
 
@@ -262,3 +267,21 @@ async def test_a_slow_reader_is_read_again_from_the_log_and_misses_nothing(live:
             held |= {row["key"]: row["offset"] for row in frame["rows"]}
 
     assert sorted(held.values()) == list(range(1, 601))
+
+
+async def test_a_socket_that_has_closed_leaves_nothing_for_the_collector(live: Live):
+    """It comes by so seldom that what holds each other in a circle would stay for days."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with greeted(live) as writer, greeted(live) as socket:
+            await socket.say({"type": "subscribe", "cursor": None})
+            await socket.hear_until("ready")
+            await pushed(writer, put())
+            here = [weakref.ref(one) for one in gc.get_objects() if isinstance(one, Connection)]
+            assert len(here) == 2
+        async with asyncio.timeout(20):
+            while any(one() is not None for one in here):  # noqa: ASYNC110 - turns of the loop, until they are gone
+                await asyncio.sleep(0)
+    finally:
+        gc.enable()
