@@ -38,6 +38,13 @@ def pair() -> Iterator[Program]:
         found.end()
 
 
+def again(program: Program) -> None:
+    """Started anew, whether or not a test before has ended it; on a port of its own, as the old one may be taken."""
+    program.end()
+    program.port = 0
+    program.start(*FLAGS)
+
+
 def workers(program: Program) -> list[int]:
     """Their process ids, the newest last."""
     assert program.process
@@ -202,8 +209,7 @@ async def test_both_say_goodbye_at_the_end(pair: Program):
 
 
 async def test_kill_9_of_the_parent_leaves_nothing(pair: Program):
-    pair.port = 0  # another than before: that may be somebody else's by now
-    pair.start(*FLAGS)
+    again(pair)
     all_of_it = [*workers(pair), pair.postmaster()]
     assert len(all_of_it) == 3
     pair.end(signal.SIGKILL)
@@ -211,8 +217,7 @@ async def test_kill_9_of_the_parent_leaves_nothing(pair: Program):
 
 
 async def test_a_port_that_another_server_shares_is_taken(pair: Program):
-    pair.port = 0  # another than before: that may be somebody else's by now
-    pair.start(*FLAGS)
+    again(pair)
     with tempfile.TemporaryDirectory() as folder:
         answer = pair.run("serve", "--data-dir", folder, "--port", str(pair.port), "--workers", "2")
     assert answer.returncode == 1

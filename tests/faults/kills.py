@@ -75,17 +75,20 @@ async def still_open(
 
 
 def _after_answers(kill: Kill) -> None:
-    push, answered = Push.push, 0
+    submit, answers = Push.submit, 0
 
-    async def deadly(self: Push, sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> list[Ack]:
-        nonlocal answered
-        acks = await push(self, sender, proposed)
-        answered += 1
-        if answered == kill.nth:
+    def deadly(self: Push, sender: Sender, proposed: Sequence[Mapping[str, Any]]) -> asyncio.Future[list[Ack]]:
+        answered = submit(self, sender, proposed)
+        answered.add_done_callback(count)
+        return answered
+
+    def count(_: asyncio.Future[list[Ack]]) -> None:
+        nonlocal answers
+        answers += 1
+        if answers == kill.nth:
             asyncio.get_running_loop().call_later(kill.later_s, _die)
-        return acks
 
-    Push.push = deadly  # type: ignore[method-assign] # this process is a server made to die
+    Push.submit = deadly  # type: ignore[method-assign] # this process is a server made to die
 
 
 def _die() -> None:
