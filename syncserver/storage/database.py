@@ -112,6 +112,7 @@ class Database:
         options = (
             f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={int(statement_timeout_s * 1000)}"
             f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
+            " -c jit=off"  # what is read by index costs less than compiling it, and plans that avoid scans look dear
         )
         arguments = {"connect_timeout": max(2, int(connect_timeout_s)), "application_name": "syncserver"}
         self._engine = create_async_engine(

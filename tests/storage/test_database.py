@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core.errors import Unavailable
-from syncserver.storage.database import Contention, Database, RefusedError, driver_url
+from syncserver.storage import trip
+from syncserver.storage.database import Contention, Database, RefusedError, Turns, driver_url
+from syncserver.storage.trip import Ask
 from tests.harness import Urls
 
 ADA, BEN = "user:ada", "user:ben"
@@ -43,6 +45,17 @@ def _waits(kind: str) -> str:
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
         f" AND application_name = 'syncserver' AND wait_event_type = 'Lock' AND wait_event = '{kind}')"
     )
+
+
+# -- connections -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [{}, {"planned": True}, {"queue": True, "many": True}], ids=str)
+async def test_nothing_is_compiled(server: Database, kind: dict[str, bool]):
+    """Of a PostgreSQL that can, as most distributions have it, each read would take a hundred times as long."""
+    owners = Turns([ADA]) if kind.get("many") else [ADA]
+    async with server.transaction(owners, **kind) as connection:
+        assert await trip.one(connection, Ask(sa.text("SHOW jit"), {}, lambda rows: rows[0][0])) == "off"
 
 
 # -- commit and rollback -----------------------------------------------------
