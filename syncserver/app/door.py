@@ -12,7 +12,6 @@ from syncserver.transports import upgrade
 from syncserver.transports.websocket import Rules, Socket
 
 _START = b"GET " + upgrade.PATH.encode()
-_END = b"\r\n\r\n"
 _HEAD_BYTES = 65_536
 
 
@@ -42,7 +41,7 @@ class Door(asyncio.Protocol):
         self._began += data
         if not _may_be_socket(self._began):
             self._over_to(self._http())
-        elif _END in self._began or len(self._began) > _HEAD_BYTES:
+        elif upgrade.END in self._began or len(self._began) > _HEAD_BYTES:
             self._over_to(Socket(self._rules))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature

@@ -14,8 +14,8 @@ from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Refetch
 from syncserver.hub.news import Wanted
+from syncserver.storage import changes
 
-PAGE_ROWS = 500
 _OWNERS = 100
 _ROWS = 4_000
 """What one statement gives at most, about: as long as it is decoded, nobody else is served."""
@@ -91,7 +91,7 @@ class Catchup:
 
     async def _read(self, batch: list[Asked]) -> Mapping[str, Page]:
         after = {asked.owner: asked.after for asked in batch}
-        limit = min(PAGE_ROWS, max(_FEWEST_ROWS, _ROWS // len(after)))
+        limit = min(changes.PAGE_ROWS, max(_FEWEST_ROWS, _ROWS // len(after)))
         return await self._pages(after, batch[0].wanted, limit)
 
     def _batch(self) -> list[Asked]:

@@ -72,14 +72,10 @@ class Outgoing(Writer):
 
     def offer(self, frame: bytes) -> bool:
         """Queue what is in the wire's form, without waiting; False when there is no room."""
-        if self._waiting and self._bytes + len(frame) > self._limit:
-            return False
-        self._waiting.append(frame)
-        self._bytes += len(frame)
-        if not self._due:
-            self._due = True
-            self._flusher.add(self)
-        return True
+        taken = super().offer(frame)
+        if taken:
+            self._soon()
+        return taken
 
     def say(self, frame: bytes) -> bool:
         """Queue a frame without waiting; False when there is no room."""
@@ -130,6 +126,9 @@ class Outgoing(Writer):
     def resumed(self) -> None:
         """Look again soon: the peer takes more, or there is something else to do."""
         self._look = True
+        self._soon()
+
+    def _soon(self) -> None:
         if not self._due:
             self._due = True
             self._flusher.add(self)

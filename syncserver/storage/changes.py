@@ -213,8 +213,3 @@ def tombstone(place: Place, updated_at: datetime, device_id: str) -> Ask[None]:
     owner, resource, key = place
     named: dict[str, trip.Value] = {"owner": owner, "resource": resource, "key": key}
     return Ask(_REMOVED, {**named, "updated_at": updated_at, "device_id": device_id})
-
-
-async def removed(connection: AsyncConnection, place: Place, updated_at: datetime, device_id: str) -> None:
-    """The same, at once."""
-    await trip.one(connection, tombstone(place, updated_at, device_id))

@@ -160,11 +160,6 @@ def deleted(resource: Resource, owner: str, key: str) -> Ask[None]:
     return Ask(_delete(resource), {"owner": owner, "key": key})
 
 
-async def delete(connection: AsyncConnection, resource: Resource, owner: str, key: str) -> None:
-    """The same, at once."""
-    await trip.one(connection, deleted(resource, owner, key))
-
-
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A row in a list or alone: the wire's JSON of it and where it stands in the log."""

@@ -54,11 +54,6 @@ def _known(rows: Sequence[Any]) -> dict[Temporary, str | None]:
     return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
-async def keys(connection: AsyncConnection, temporaries: Collection[Temporary]) -> dict[Temporary, str | None]:
-    """The same, at once."""
-    return await trip.one(connection, looked_up(temporaries)) if temporaries else {}
-
-
 def kept(became: Sequence[Became]) -> Ask[None]:
     """Keep these, in the transaction that made them true. A name that has a key keeps it for good."""
     rows = [

@@ -24,7 +24,10 @@ _BAD = 400
 _NOT_FOUND = 404
 _SWITCHING = 101
 _NO_HANDSHAKE = "This is not the handshake of a WebSocket.\n"
-_LINE_END, _END = "\r\n", "\r\n\r\n"
+END = b"\r\n\r\n"
+"""Of the head of a request."""
+
+_LINE_END = "\r\n"
 _PLAIN_BYTES = 4_096
 _FIRST_LINE = f"GET {PATH} HTTP/1.1"
 _WITH_BODY = frozenset({"content-length", "transfer-encoding"})
@@ -59,7 +62,7 @@ class _Handshake(ServerProtocol):
 
 
 def judged(head: bytes) -> Upgrade:
-    """The answer to the head of a request, its empty line included."""
+    """The answer to the head of a request: all up to and with its first empty line, and nothing of what follows."""
     return _plainly_good(head) or by_library(head)
 
 
@@ -81,7 +84,7 @@ def _plain_headers(head: bytes) -> dict[str, str] | None:
     """By lower-case names, where each stands there once and is nothing unusual."""
     if len(head) > _PLAIN_BYTES or not head.isascii():
         return None
-    first, *lines = head.decode().removesuffix(_END).split(_LINE_END)
+    first, *lines = head.removesuffix(END).decode().split(_LINE_END)
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")

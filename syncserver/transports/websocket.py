@@ -31,7 +31,6 @@ _NO_COOKIE = Cookie()
 _LAST_WORDS_S = 1.0
 _CLOSING_S = 5.0
 _PING = reader.frame(reader.PING, b"")
-_END = b"\r\n\r\n"
 _HEAD, _OPEN, _CLOSING, _ENDED = range(4)
 """What is awaited of a peer: its request, its frames, its close after ours, nothing any more."""
 
@@ -145,7 +144,7 @@ class Socket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """First a head, in whole; then frames."""
         if self._awaited == _HEAD:
-            head, end, rest = data.partition(_END)
+            head, end, rest = data.partition(upgrade.END)
             self._upgrade(head + end, rest)
             return
         if self._awaited == _ENDED:

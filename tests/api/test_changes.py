@@ -86,7 +86,7 @@ async def test_a_write_typed_into_sql_comes_like_any_other(http: httpx.AsyncClie
     cursor = (await polled(http)).json()["cursor"]
     with psycopg.connect(database.owner) as connection:
         connection.execute("UPDATE reading_progress SET percentage = 0.75")
-    [row] = (await polled(http, cursor=cursor)).json()["rows"]
+    [row] = (await polled(http, cursor=cursor, wait=10)).json()["rows"]
     assert (row["data"]["percentage"], row["device_id"]) == (0.75, None)
 
 

@@ -105,7 +105,7 @@ def test_welcome_is_encoded_as_the_protocol_says(
 @given(st.lists(_changes, max_size=3))
 def test_acks_are_encoded_as_the_protocol_says(changes: list[Change]):
     answers: list[dict[str, Any]] = [
-        {"mutation_id": "m", "status": "superseded", "row": encode.row(change), "conflict_id": "c"}
+        {"mutation_id": "m", "status": "superseded", "row": orjson.Fragment(encode.row(change)), "conflict_id": "c"}
         for change in changes
     ]
     answers.append({"mutation_id": None, "status": "rejected", "code": "invalid", "detail": "No."})

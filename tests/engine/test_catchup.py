@@ -12,6 +12,7 @@ from syncserver.core.errors import Refetch, Unavailable
 from syncserver.engine import catchup
 from syncserver.engine.catchup import Asked, Catchup
 from syncserver.hub.news import Wanted
+from syncserver.storage import changes
 
 HEAD = 1_000_000
 
@@ -87,7 +88,7 @@ async def test_one_alone_gets_a_whole_page_and_many_get_smaller_ones():
     for number in range(catchup._OWNERS):
         peer.ask(f"user:{number}")
     await peer.all()
-    assert [limit for _, _, limit in log.asked] == [catchup.PAGE_ROWS, catchup._ROWS // catchup._OWNERS]
+    assert [limit for _, _, limit in log.asked] == [changes.PAGE_ROWS, catchup._ROWS // catchup._OWNERS]
 
 
 async def test_two_devices_of_one_owner_at_different_places_are_read_for_one_after_the_other():

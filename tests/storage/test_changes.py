@@ -16,7 +16,7 @@ from psycopg import errors
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.core.change import Page
-from syncserver.storage import changes, mutations
+from syncserver.storage import changes, mutations, trip
 from syncserver.storage.changes import Entry
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
@@ -245,7 +245,7 @@ async def test_a_removal_is_given_its_stamp_and_device_at_an_offset_of_its_own(s
     put(sql, "a")
     sql.execute("DELETE FROM reading_progress")
     async with server.transaction([ADA]) as connection:
-        await changes.removed(connection, (ADA, "progress", "a"), STAMP, "phone")
+        await trip.one(connection, changes.tombstone((ADA, "progress", "a"), STAMP, "phone"))
     change = (await read(server, catalog)).changes[0]
     assert (change.offset, change.op, change.updated_at, change.device_id) == (3, "remove", STAMP, "phone")
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import errors
 
-from syncserver.storage import rows
+from syncserver.storage import rows, trip
 from syncserver.storage.database import Contention, Database
 from syncserver.storage.resource import Resource
 from syncserver.storage.rows import Listing, Write
@@ -156,8 +156,8 @@ async def test_two_transactions_lock_the_same_rows_in_the_same_order(server: Dat
 async def test_a_removed_row_leaves_its_tombstone(server: Database, progress: Resource, sql):
     await write(server, progress, version(), version("other"))
     async with server.transaction([ADA]) as connection:
-        await rows.delete(connection, progress, ADA, "moby")
-        await rows.delete(connection, progress, ADA, "never")
+        await trip.one(connection, rows.deleted(progress, ADA, "moby"))
+        await trip.one(connection, rows.deleted(progress, ADA, "never"))
     assert await one(server, progress) is None
     assert sql.execute("SELECT key FROM changes WHERE op = 'remove'").fetchall() == [("moby",)]
 
@@ -245,5 +245,5 @@ async def test_a_key_that_is_a_number_is_written_read_changed_listed_and_removed
         assert locked[ADA, key].device_name is None
         found = await rows.listed(connection, shelves, ADA, Listing({}))
         assert [(row.key, row.offset) for row in found] == [(key, 3), ("10", 1)]
-        await rows.delete(connection, shelves, ADA, key)
+        await trip.one(connection, rows.deleted(shelves, ADA, key))
         assert await rows.one(connection, shelves, ADA, key) is None

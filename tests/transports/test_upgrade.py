@@ -1,7 +1,7 @@
 """Which request becomes a socket, and what is said to one that does not."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from syncserver.transports import upgrade
@@ -120,10 +120,12 @@ def test_another_version_hears_which_one_there_is():
 
 
 @given(st.binary(max_size=200), st.integers(0, 250))
+@example(upgrade.END + b"A", 27)
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_in_a_head_it_is_judged(noise: bytes, at: int):
     good = head()
-    judged = upgrade.judged(good[:at] + noise + good[at:])
+    noisy, end, _ = (good[:at] + noise + good[at:]).partition(upgrade.END)
+    judged = upgrade.judged(noisy + end)
     assert judged.answer.startswith(b"HTTP/1.1 101 " if judged.headers is not None else b"HTTP/1.1 ")
     assert b" 500 " not in judged.answer.partition(b"\r\n")[0]
 
