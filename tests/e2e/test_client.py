@@ -68,8 +68,8 @@ async def test_after_a_cut_it_resumes_from_its_cursor_and_holds_the_right_state(
             await tablet.put("progress", f"book-{turn}", {"percentage": turn / 10})
             proxy.cut()
             await holds(phone, f"book-{turn}", turn / 10)
-        await tablet.remove("progress", "book-1")
         async with asyncio.timeout(_PATIENCE_S), phone.subscribe() as changes:
+            await tablet.remove("progress", "book-1")
             async for change in changes:
                 if change.op == "remove":
                     break

@@ -83,6 +83,10 @@ class Copy:
     def pick(self, number: int) -> str | None:
         return self.order[number % len(self.ranks)] if self.ranks else None
 
+    def unsent(self) -> set[str]:
+        """What it has put in offline: the server has not heard of it, and cannot take it out."""
+        return {raw["key"] for raw in self.queue if raw["op"] == "put"}
+
     def new(self) -> str:
         return f"{self.node.session}:{uuid4()}"
 
@@ -166,7 +170,7 @@ class Copy:
         home, seen = self.node.home(), self.seen
         if await self.asked(lambda c: sequences.replaced(c, home, wanted, seen)):
             self.node.put.add(new)
-            self.node.taken |= {out} if out is not None else set()
+            self.node.taken |= {out} - self.unsent() if out is not None else set()
 
     async def meet(self, number: int = 0, where: int = 0) -> None:
         """Send what waited, in order, and take what there is."""

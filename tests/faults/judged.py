@@ -102,6 +102,8 @@ class Judge:
         for ack in acks:
             if ack["status"] in {"applied", "merged", "duplicate"} and ack.get("offset"):
                 self.account.offsets.add(ack["offset"])
+            if ack["status"] == "superseded":  # it may have moved what is furthest, and shows the row as it is since
+                self.account.offsets.add(ack["row"]["offset"])
             if ack["status"] == "rejected":
                 self.said(ack)
 
