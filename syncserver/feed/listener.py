@@ -30,6 +30,7 @@ class Listener:
         self._url = url
         self._rings = rings
         self._listening = listening
+        self._heard = False
         self.connected = False
 
     async def run(self) -> None:
@@ -61,27 +62,29 @@ class Listener:
         return connection
 
     async def _hear(self, connection: psycopg.AsyncConnection) -> None:
-        """Pass on what comes until the line was quiet for a heartbeat.
+        """Pass on what comes, when it comes, until nothing did for a heartbeat.
 
         libpq is read directly: psycopg's own iterator loses what arrives while nobody iterates (psycopg #962).
         """
-        loop, socket, readable = asyncio.get_running_loop(), connection.fileno(), asyncio.Event()
-        loop.add_reader(socket, readable.set)
+        loop, socket, ended = asyncio.get_running_loop(), connection.fileno(), asyncio.Future[None]()
+        loop.add_reader(socket, self._readable, connection, ended)
         try:
-            while await self._readable(readable):
-                self._read(connection)
+            self._heard = True
+            while self._heard:
+                self._heard = False
+                await asyncio.wait([ended], timeout=_HEARTBEAT_S)
+                if ended.done():
+                    ended.result()
         finally:
             loop.remove_reader(socket)
 
-    async def _readable(self, readable: asyncio.Event) -> bool:
-        """True when something came; False when the line was quiet for a heartbeat."""
+    def _readable(self, connection: psycopg.AsyncConnection, ended: asyncio.Future[None]) -> None:
+        self._heard = True
         try:
-            async with asyncio.timeout(_HEARTBEAT_S):
-                await readable.wait()
-        except TimeoutError:
-            return False
-        readable.clear()
-        return True
+            self._read(connection)
+        except Exception as error:  # noqa: BLE001 - it is raised where the line is waited for
+            if not ended.done():
+                ended.set_exception(error)
 
     def _read(self, connection: psycopg.AsyncConnection) -> None:
         connection.pgconn.consume_input()
