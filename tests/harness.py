@@ -7,17 +7,23 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from unittest import mock
 
 import psycopg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from syncserver.app import wiring
 from syncserver.engine import tokens
+from syncserver.storage import trip
+from syncserver.storage.database import Database
+from syncserver.storage.trip import Ask
 from tests import forge, logs
 
 SECRET = b"a secret for tests, long enough for any algorithm there is"
@@ -163,3 +169,25 @@ def until_locked_out(sql: psycopg.Connection, query: str) -> None:
     )
     while not sql.execute(waiting, [query]).rowcount:
         pass
+
+
+@contextmanager
+def asked_of(database: Database) -> Iterator[list[str]]:
+    """The statements that go to the database by way of this pool meanwhile, those of round trips among them."""
+    asked: list[str] = []
+    own, go = {id(engine) for engine in database.engines}, trip.go
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    async def noted(connection: AsyncConnection, *asks: Ask[Any], commit: bool = False) -> list[Any]:
+        if id(connection.engine) in own:
+            asked.extend(ask.statement.text for ask in asks)
+        return await go(connection, *asks, commit=commit)
+
+    for engine in database.engines:
+        sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    with mock.patch.object(trip, "go", noted):
+        yield asked
+    for engine in database.engines:
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)

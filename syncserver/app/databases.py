@@ -10,6 +10,7 @@ from syncserver.app.settings import Settings
 from syncserver.core.errors import SetupError
 from syncserver.engine.push import WRITERS
 from syncserver.storage import checks, embedded, schema
+from syncserver.storage.database import READERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ def opened(settings: Settings) -> Iterator[Urls]:
 
 
 def connections(settings: Settings) -> int:
-    """How many the server may have open at once: in each worker its pool, one that listens, those that write."""
-    return settings.workers * (settings.database_connections + 1 + WRITERS)
+    """How many the server may have open at once: in each worker its pool, one that listens, those of the doors."""
+    return settings.workers * (settings.database_connections + 1 + WRITERS + READERS)
 
 
 @contextmanager

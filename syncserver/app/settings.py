@@ -99,7 +99,8 @@ class Settings:
     )
     workers: int = _setting("how many processes share the port: one for each core that is to serve", 1, read=_workers)
     database_connections: int = _setting(
-        "how many connections to the database each worker holds at most, besides one that listens and two that write",
+        "how many connections to the database each worker holds at most, besides one that listens, two that write and"
+        " four that read the log",
         10,
         read=_count,
     )

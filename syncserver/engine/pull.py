@@ -42,8 +42,8 @@ class Pull:
         after = cursor.offset if cursor else 0
         wanted = sorted(resources) if resources is not None else None
         with self._ends.reading(owner) as found:
-            async with self._database.transaction([owner], planned=True) as connection:
-                page = (await changes.since(connection, self.catalog, {owner: after}, wanted, limit))[owner]
+            pages = await self._database.read([owner], changes.since(self.catalog, {owner: after}, wanted, limit))
+            page = pages[owner]
             found(page)
         if cursor is not None:
             cursor.check(page.epoch, owner, page.floor, page.head)
@@ -61,8 +61,7 @@ class Pull:
     ) -> dict[str, Page]:
         """A page for each of many owners, past these offsets, from one snapshot."""
         wanted = sorted(resources) if resources is not None else None
-        async with self._database.transaction(list(after), planned=True) as connection:
-            return await changes.since(connection, self.catalog, after, wanted, limit)
+        return await self._database.read(after, changes.since(self.catalog, after, wanted, limit))
 
     async def heads(self, owners: Sequence[str]) -> tuple[str, dict[str, int]]:
         """The log's epoch, and each owner's head."""

@@ -78,13 +78,9 @@ class Standings:
     async def _read(self, owners: Collection[str]) -> Mapping[str, Standing]:
         """Of each owner, nothing where the database is away."""
         try:
-            return await again(partial(self._transact, owners))
+            return await again(partial(self._database.read, [], revocations.standings(owners)))
         except Unavailable:
             return {}
-
-    async def _transact(self, owners: Collection[str]) -> Mapping[str, Standing]:
-        async with self._database.transaction([]) as connection:
-            return await revocations.standings(connection, owners)
 
     def _keep(self, found: Mapping[str, Standing]) -> None:
         read_at = _now()

@@ -6,7 +6,7 @@ One statement is one snapshot: bounds, entries and the rows' present state belon
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
@@ -95,31 +95,28 @@ def _since(catalog: Catalog) -> sa.TextClause:
     """)
 
 
-async def since(
-    connection: AsyncConnection,
-    catalog: Catalog,
-    after: Mapping[str, int],
-    resources: Sequence[str] | None = None,
-    limit: int = PAGE_ROWS,
-) -> dict[str, Page]:
+def since(
+    catalog: Catalog, after: Mapping[str, int], resources: Sequence[str] | None = None, limit: int = PAGE_ROWS
+) -> Ask[dict[str, Page]]:
     """For each owner a page of what the log holds past the offset `after[owner]`, at most `limit` changes each.
 
     A page ends early where its rows pass PAGE_BYTES; one row of any size fits. All pages are of one snapshot.
     `resources`: only these kinds (None: all of the catalog). The transaction must have been begun for these owners;
     of any other, an empty log is what it sees. It costs what the pages hold, whatever else is there: each look-up is a
-    LATERAL that goes by one index, so in a `planned` transaction no plan but this one can be made (decision 21).
+    LATERAL that goes by one index, so by `Database.read` no plan but this one can be made (decision 21).
     """
-    found = await connection.execute(
-        _since(catalog),
-        {
-            "owners": list(after),
-            "offsets": list(after.values()),
-            "resources": list(catalog if resources is None else resources),
-            "count": limit + 1,
-        },
-    )
+    arguments: dict[str, trip.Value] = {
+        "owners": trip.array(after),
+        "offsets": trip.array(map(str, after.values())),
+        "resources": trip.array(catalog if resources is None else resources),
+        "count": limit + 1,
+    }
+    return Ask(_since(catalog), arguments, partial(_pages, after, limit))
+
+
+def _pages(after: Mapping[str, int], limit: int, found: Sequence[Sequence[Any]]) -> dict[str, Page]:
     rows: dict[str, list[Sequence[Any]]] = {}
-    for row in found.all():
+    for row in found:
         rows.setdefault(row[0], []).append(row)
     return {owner: _page(owner, after[owner], rows[owner], limit) for owner in after}
 

@@ -3,21 +3,25 @@
 Row-level security shows a transaction the rows of the owners that it was begun for, and no others.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from time import monotonic
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from syncserver.core.errors import Unauthorised, Unavailable
 from syncserver.storage import trip
-from syncserver.storage.lasting import Lasting
+from syncserver.storage.lasting import Ageing, Doubling, Lasting
 from syncserver.storage.trip import Ask
+
+T = TypeVar("T")
+READERS = 4
+"""One for the live feed, three for those who catch up; whoever polls takes turns with them."""
 
 SERIALIZATION = "40001"
 _ENDED = "SE404"
@@ -27,7 +31,7 @@ _RETRY = (SERIALIZATION, "40P01", LOCKED, UNIQUE)
 """Serialization failure, deadlock, lock timeout, and a row that somebody else inserted first."""
 
 _ONLY_IF_ASKED = 2**31 - 1
-"""Of statements on a writer's connection, only those stay prepared that say so: for the others, no plan is kept."""
+"""Of statements on a lasting connection, only those stay prepared that say so: for the others, no plan is kept."""
 
 _NOT_NOW = ("25006", "0A000")
 """Read-only, and not possible here: what a database that is recovering says of writes and of unlogged tables (and one
@@ -39,13 +43,11 @@ _BEGIN = sa.text("""
     SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
            set_config('syncserver.stamped', 'on', true)
 """)
-_BEGIN_PLANNED = sa.text("""
-    SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true),
-           set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-           set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)
-""")  # decision 21
-_DISCARD = sa.text("DISCARD PLANS")
-_PLANS_END = "plans end"
+_BEGIN_READ = sa.text("SELECT set_config('syncserver.owners', CAST(:owners AS text[])::text, true)")
+_ONE_PLAN = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
+    " -c default_transaction_read_only=on"
+)  # decision 21
 _IN_ORDER = "(SELECT DISTINCT owner FROM unnest(CAST(:owners AS text[])) AS o (owner) ORDER BY owner) AS o"
 _QUEUE = sa.text(f"SELECT pg_advisory_xact_lock(hashtextextended(owner, 0)) FROM {_IN_ORDER}")
 # The transaction names the owners that it got, and no others: of the rest it neither sees nor locks a row.
@@ -94,7 +96,7 @@ class Database:
     """A pool of at most `connections`, made when first used and healed by itself after an outage.
 
     `statement_timeout_s` and `lock_timeout_s` end what hangs; `connect_timeout_s` bounds the wait for a connection.
-    `plans_s`: how old the plan of a `planned` transaction gets.
+    `plans_s`: how old the plan of what is `read` gets; `readers`: so many reads at once.
     """
 
     def __init__(
@@ -106,9 +108,9 @@ class Database:
         statement_timeout_s: float = 30,
         lock_timeout_s: float = 5,
         plans_s: float = 5,
+        readers: int = READERS,
     ) -> None:
         self.connections = connections
-        self._plans_s = plans_s
         options = (
             f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={int(statement_timeout_s * 1000)}"
             f" -c lock_timeout={int(lock_timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000"
@@ -124,43 +126,45 @@ class Database:
             hide_parameters=True,
             connect_args={**arguments, "options": f"{options} -c plan_cache_mode=force_custom_plan"},  # decision 7
         )
-        self._writers = create_async_engine(
-            driver_url(url),
-            poolclass=sa.NullPool,
-            hide_parameters=True,
-            connect_args={**arguments, "options": options, "prepare_threshold": _ONLY_IF_ASKED},
-        )
-        self._lasting = Lasting(self._writers)
+        writers = _lasting(url, {**arguments, "options": options})
+        self._writing = Lasting(writers, Doubling)
+        reading = _lasting(url, {**arguments, "options": f"{options} {_ONE_PLAN}"})
+        self._reading = Lasting(reading, partial(Ageing, plans_s), most=readers, wait_s=connect_timeout_s)
+        self.engines = (self._engine, writers, reading)
+
+    @property
+    def in_use(self) -> int:
+        """How many connections somebody holds at this moment."""
+        pool: Any = self._engine.pool  # a QueuePool, which counts
+        return int(pool.checkedout()) + self._writing.in_use + self._reading.in_use
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._lasting.close()
-        await self._writers.dispose()
-        await self._engine.dispose()
+        await self._writing.close()
+        await self._reading.close()
+        for engine in self.engines:
+            await engine.dispose()
 
     @asynccontextmanager
     async def transaction(
-        self, owners: Collection[str], *, queue: bool = False, planned: bool = False, many: bool = False
+        self, owners: Collection[str], *, queue: bool = False, many: bool = False
     ) -> AsyncIterator[AsyncConnection]:
         """One transaction over the rows of `owners`; commits at the end, rolls back on any error.
 
         `queue`: wait for other writers of these owners first (an advisory lock each, in order), so that server
-        writers never meet on the rows; owners that are Turns say for how long. `planned`: for `changes.since` and
-        nothing else, whose plan is kept for some seconds (decision 21). `many`: for a batch
-        of Turns that do not wait: on a connection beside the pool, with rows that are logged together (decision 20).
+        writers never meet on the rows; owners that are Turns say for how long. `many`: for a batch of Turns
+        that do not wait: on a connection beside the pool, with rows that are logged together (decision 20).
         Raises Contention where trying again helps, Unavailable where the database is away, RefusedError for values
         that it does not take, Unauthorised for a session that has ended.
         """
         try:
             if many and isinstance(owners, Turns):
-                async with self._lasting.one() as (connection, first):
+                async with self._writing.one() as (connection, first):
                     await _asked(connection, owners, first, many=True)
                     yield connection
                 return
             async with self._engine.begin() as connection:
-                if planned:
-                    await self._begin_planned(connection, owners)
-                elif queue and isinstance(owners, Turns):
+                if queue and isinstance(owners, Turns):
                     await _turned(connection, owners)
                 else:
                     await connection.execute(_BEGIN, {"owners": list(owners)})
@@ -171,12 +175,29 @@ class Database:
             _silence(error)
             raise _judged(error) from error
 
-    async def _begin_planned(self, connection: AsyncConnection, owners: Collection[str]) -> None:
-        now = monotonic()
-        if now >= connection.info.get(_PLANS_END, now):
-            await connection.execute(_DISCARD)
-            connection.info[_PLANS_END] = now + self._plans_s
-        await connection.execute(_BEGIN_PLANNED, {"owners": list(owners)})
+    async def read(self, owners: Iterable[str], ask: Ask[T]) -> T:
+        """What one statement gives that sees the rows of `owners` and changes nothing, in one round trip.
+
+        For statements that go by an index whatever there is, as their plans are kept for some seconds (decision 21).
+        Raises Unavailable.
+        """
+        begin: Ask[None] = Ask(_BEGIN_READ, {"owners": trip.array(owners)})
+        try:
+            async with self._reading.one() as (connection, first):
+                found = await trip.go(connection, *first, begin, ask, commit=True)
+        except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
+            _silence(error)
+            raise _judged(error) from error
+        return found[-1]  # type: ignore[no-any-return] # its own kind
+
+
+def _lasting(url: str, arguments: Mapping[str, Any]) -> AsyncEngine:
+    return create_async_engine(
+        driver_url(url),
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        connect_args={**arguments, "prepare_threshold": _ONLY_IF_ASKED},
+    )
 
 
 async def _turned(connection: AsyncConnection, turns: Turns) -> None:

@@ -1,13 +1,14 @@
-"""Connections that last from one transaction to the next, with the plans of their statements: for the write door.
+"""Connections that last from one transaction to the next, with the plans of their statements: for the two doors.
 
-A plan is kept (decision 7 says why elsewhere it is not), but never for long: it is made anew whenever the connection
-has seen twice as many transactions as when it was made, so whatever a table was like then, it has not grown much.
+A plan is kept (decision 7 says why elsewhere it is not), but never for long: a table may have grown since it was made.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
 
 import psycopg
 import sqlalchemy as sa
@@ -20,39 +21,97 @@ from syncserver.storage.trip import Ask
 _ANEW: Ask[None] = Ask(sa.text("DISCARD PLANS"), {})
 
 
+class Plans(Protocol):
+    """How long the plans of a connection are good. `due` is asked once for each transaction."""
+
+    def due(self) -> bool:
+        """Whether they have to be made anew."""
+
+
+class Doubling:
+    """For writes: until the connection has seen twice as many as when they were made, so no table has grown much."""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._anew = 8
+
+    def due(self) -> bool:
+        """See Plans."""
+        self._begun += 1
+        if self._begun < self._anew:
+            return False
+        self._anew *= 2
+        return True
+
+
+class Ageing:
+    """For reads: for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = monotonic() + seconds
+
+    def due(self) -> bool:
+        """See Plans."""
+        if monotonic() < self._until:
+            return False
+        self._until = monotonic() + self._seconds
+        return True
+
+
 @dataclass(slots=True)
 class _One:
-    """A connection; after how many transactions its plans are made anew, and how many there were."""
-
     connection: AsyncConnection
-    begun: int = 0
-    anew: int = 8
+    plans: Plans
 
 
 class Lasting:
-    """As many connections as are in use at once; who needs one takes one that rests, or makes one."""
+    """As many connections as are in use at once; who needs one takes one that rests, or makes one.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    `plans`: makes what says of each connection when its plans are made anew. `most`: so many are in use at once, and
+    whoever has waited for one longer than `wait_s` gets TimeoutError.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, plans: Callable[[], Plans], *, most: int = 1_000, wait_s: float | None = None
+    ) -> None:
         self._engine = engine
+        self._plans = plans
+        self._free = asyncio.Semaphore(most)
+        self.in_use = 0
+        self._wait_s = wait_s
         self._resting: list[_One] = []
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[tuple[AsyncConnection, list[Ask[None]]]]:
         """A connection for one transaction, which ends with the block, and what to ask on it first."""
-        one = await self._taken()
+        await self._turn()
+        self.in_use += 1
         try:
-            yield one.connection, _due(one)
-            await _ended(one.connection, commit=True)
-        except BaseException as error:
-            await self._failed(one, error)
-            raise
-        self._resting.append(one)
+            one = await self._taken()
+            try:
+                yield one.connection, [_ANEW] if one.plans.due() else []
+                await _ended(one.connection, commit=True)
+            except BaseException as error:
+                await self._failed(one, error)
+                raise
+            self._resting.append(one)
+        finally:
+            self.in_use -= 1
+            self._free.release()
 
     async def close(self) -> None:
         """Close those that rest."""
         resting, self._resting = self._resting, []
         for one in resting:
             await _dropped(one.connection)
+
+    async def _turn(self) -> None:
+        if self._free.locked():
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        else:
+            await self._free.acquire()
 
     async def _taken(self) -> _One:
         while self._resting:
@@ -62,7 +121,7 @@ class Lasting:
             await _dropped(one.connection)
         connection = await self._engine.connect()
         trip.prepare(connection)
-        return _One(connection)
+        return _One(connection, self._plans())
 
     async def _failed(self, one: _One, error: BaseException) -> None:
         """A connection is used again only after an error that it can be brought back from."""
@@ -73,14 +132,6 @@ class Lasting:
                 return
         with suppress(Exception, asyncio.CancelledError):
             await _dropped(one.connection)
-
-
-def _due(one: _One) -> list[Ask[None]]:
-    one.begun += 1
-    if one.begun < one.anew:
-        return []
-    one.anew *= 2
-    return [_ANEW]
 
 
 async def _lives(connection: AsyncConnection) -> bool:

@@ -1,12 +1,15 @@
 """Keys that were taken back before their end, and sessions that have ended: how an owner stands."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from syncserver.storage import trip
+from syncserver.storage.trip import Ask
 
 CHANNEL = "syncserver_keys"
 """The notify channel: an owner whose standing is another than before."""
@@ -14,7 +17,7 @@ CHANNEL = "syncserver_keys"
 FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
 """The end of a revocation of tokens whose end nobody knows."""
 
-_STANDING = sa.text("SELECT owner, state, token_ids, before FROM sync_standing_v1(:owners)")
+_STANDING = sa.text("SELECT owner, state, token_ids, before FROM sync_standing_v1(CAST(:owners AS text[]))")
 _REVOKE = sa.text("""
     INSERT INTO revocations AS r (owner, token_id, expires_at) VALUES (:owner, :token_id, :expires_at)
     ON CONFLICT (owner, token_id) DO UPDATE SET expires_at = greatest(r.expires_at, excluded.expires_at)
@@ -46,10 +49,20 @@ class Standing:
         return self.before is not None and (issued_at is None or issued_at < self.before)
 
 
-async def standings(connection: AsyncConnection, owners: Collection[str]) -> dict[str, Standing]:
-    """How each of these owners stands; in one statement, in any transaction."""
-    rows = await connection.execute(_STANDING, {"owners": list(owners)})
-    return {row.owner: Standing(row.state, frozenset(row.token_ids), row.before) for row in rows}
+_GOOD = Standing()
+"""How nearly everybody stands."""
+
+
+def standings(owners: Collection[str]) -> Ask[dict[str, Standing]]:
+    """How each of these owners stands, in any transaction."""
+    return Ask(_STANDING, {"owners": trip.array(owners)}, _standings)
+
+
+def _standings(rows: Sequence[Any]) -> dict[str, Standing]:
+    return {
+        owner: Standing(state, frozenset(token_ids), before) if state != "open" or token_ids or before else _GOOD
+        for owner, state, token_ids, before in rows
+    }
 
 
 async def revoke(connection: AsyncConnection, owner: str, token_id: str, expires_at: datetime = FOR_GOOD) -> None:

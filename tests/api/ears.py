@@ -1,11 +1,7 @@
-"""What a server hears and asks while a test looks on: its doorbells, and the statements that it sends."""
+"""What a server hears while a test looks on: its doorbells."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import sqlalchemy as sa
+from collections.abc import Callable
 
 from tests.harness import Live
 
@@ -13,20 +9,6 @@ CUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name = 'syncserver listener' AND datname = current_database()
 """
-
-
-@contextmanager
-def counted(live: Live) -> Iterator[list[str]]:
-    """The statements that this server sends meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.append(statement)
-
-    engine = live.parts.database._engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    yield asked
-    sa.event.remove(engine, "before_cursor_execute", note)
 
 
 async def until(true: Callable[[], object]) -> None:

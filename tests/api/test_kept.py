@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.anonymous import Visitor, begun
-from tests.api.ears import CUT, counted, muffled, until
-from tests.harness import Live, Serving
+from tests.api.ears import CUT, muffled, until
+from tests.harness import Live, Serving, asked_of
 
 BOOK = "/progress/moby"
 
@@ -32,7 +32,7 @@ async def settled(live: Live, http: httpx.AsyncClient, path: str = BOOK) -> dict
     async with asyncio.timeout(20):
         while True:
             answer = await http.get(path)
-            with counted(live) as asked:
+            with asked_of(live.parts.database) as asked:
                 again = await http.get(path)
             if not rows_read(asked) and len(live.parts.kept):
                 assert (answer.json(), answer.headers["ETag"]) == (again.json(), again.headers["ETag"])
@@ -48,7 +48,7 @@ async def book(live: Live, http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_a_row_that_is_asked_for_again_costs_no_statement(live: Live, http: httpx.AsyncClient, book):
-    with counted(live) as asked:
+    with asked_of(live.parts.database) as asked:
         for _ in range(10):
             assert (await http.get(BOOK)).json() == book
     assert rows_read(asked) == 0
@@ -170,6 +170,6 @@ async def test_the_operator_says_how_long_and_how_much(serving: Serving, changed
         async with httpx.AsyncClient(base_url=f"{live.url}/api/v1", headers=live.headers()) as http:
             await http.put(BOOK, json={"percentage": 0.25})
             async with asyncio.timeout(20):
-                with counted(live) as asked:
+                with asked_of(live.parts.database) as asked:
                     while rows_read(asked) < 3:
                         await http.get(BOOK)

@@ -10,9 +10,9 @@ import pytest
 
 from syncserver.core.cursor import Cursor
 from tests.anonymous import Visitor
-from tests.api.ears import CUT, counted, muffled, until
+from tests.api.ears import CUT, muffled, until
 from tests.api.problems import problem
-from tests.harness import UNLIMITED, Live, Serving
+from tests.harness import UNLIMITED, Live, Serving, asked_of
 
 BOOK = "/progress/moby"
 
@@ -27,7 +27,7 @@ async def settled(live: Live, http: httpx.AsyncClient) -> str:
     async with asyncio.timeout(20):
         while True:
             cursor = (await http.get("/changes")).headers["sync-cursor"]
-            with counted(live) as asked:
+            with asked_of(live.parts.database) as asked:
                 answer = await polled(http, cursor)
             if not asked and answer.status_code == 204:
                 return cursor
@@ -50,12 +50,12 @@ async def test_a_poll_without_news_costs_no_statement_and_is_answered_as_one_tha
         found = [await http.get("/changes", params={"cursor": cursor, **q}, headers=h) for q, h in asks]
         return [(a.status_code, a.content, sorted(p for p in a.headers.items() if p[0] != "date")) for a in found]
 
-    with counted(live) as asked:
+    with asked_of(live.parts.database) as asked:
         known = await answers()
     assert asked == []
     assert [status for status, _, _ in known] == [204, 304, 204] * 3
     live.parts.pull.quiet = lambda _owner, _cursor: None  # type: ignore[assignment,method-assign] # the route answers all
-    with counted(live) as asked:
+    with asked_of(live.parts.database) as asked:
         assert await answers() == known
     assert len(asked) >= len(asks)
 

@@ -1,35 +1,24 @@
 """How owners stand: known ones cost nothing, all who wait cost one statement, and nothing stays that may be untrue."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
 from syncserver.core.errors import Unavailable
 from syncserver.engine.standings import Standings
 from syncserver.storage import revocations
 from syncserver.storage.database import Database
 from syncserver.storage.revocations import Standing
-from tests.harness import Urls, until_locked_out
+from tests.harness import Urls, asked_of, until_locked_out
 
 
-@contextmanager
-def counted(database: Database) -> Iterator[list[str]]:
-    """The questions for standings that go to the database meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if "sync_standing" in statement:
-            asked.append(statement)
-
-    sa.event.listen(database._engine.sync_engine, "before_cursor_execute", note)
-    yield asked
-    sa.event.remove(database._engine.sync_engine, "before_cursor_execute", note)
+def questions(asked: list[str]) -> int:
+    """How many of these ask for standings."""
+    return sum("sync_standing" in statement for statement in asked)
 
 
 @pytest.fixture
@@ -48,19 +37,19 @@ async def revoke(server: Database, owner: str, token_id: str) -> None:
 async def test_a_known_owner_costs_no_statement(server: Database):
     standings = Standings(server)
     await revoke(server, "user:ada", "t1")
-    with counted(server) as asked:
+    with asked_of(server) as asked:
         for _ in range(10):
             assert await standings.of("user:ada") == Standing("open", frozenset({"t1"}))
-    assert len(asked) == 1
+    assert questions(asked) == 1
 
 
 async def test_all_who_wait_at_once_are_asked_for_in_one_statement(server: Database):
     standings = Standings(server)
     owners = [f"user:reader {n}" for n in range(100)]
-    with counted(server) as asked:
+    with asked_of(server) as asked:
         found = await asyncio.gather(*(standings.of(owner) for owner in owners * 3))
     assert found == [Standing()] * 300
-    assert len(asked) == 1
+    assert questions(asked) == 1
 
 
 async def test_a_session_is_open_then_claimed_or_ended(server: Database, sql: psycopg.Connection):
@@ -109,13 +98,13 @@ async def test_who_asks_after_the_doorbell_is_not_answered_with_what_was_read_be
     server: Database, database: Urls, sql: psycopg.Connection
 ):
     standings = Standings(server)
-    with counted(server) as asked:
+    with asked_of(server) as asked:
         async with being_read(standings, database, sql) as reading:
             standings.drop("user:ada")
             again = asyncio.create_task(standings.of("user:ada"))
             await asyncio.sleep(0)
         await asyncio.gather(reading, again)
-    assert len(asked) == 2
+    assert questions(asked) == 2
     assert standings.known("user:ada") == Standing()
 
 

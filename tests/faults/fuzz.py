@@ -43,7 +43,7 @@ _NO_LIMIT = (
     *("requests_per_s", "tickets_per_minute", "wrong_keys_per_minute", "sessions_per_minute"),
 )
 SETTINGS = {**dict.fromkeys(_NO_LIMIT, 0), "handshake_s": 1.0, "body_s": 1.0, "log_level": "info"}
-_CONNECTIONS = 16  # the server's pool, its listener, and one to spare for each of its works
+_CONNECTIONS = 20  # the server's pool, its listener, its readers, and one to spare for each of its works
 _ROUNDS, _SHORT = 5, 5_000
 _CLIENTS = 24
 _REST_S = 30.0

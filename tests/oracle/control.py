@@ -24,7 +24,7 @@ if not __package__:  # run as a program: `tests` is found from the checkout's ro
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from syncserver import resources
-from syncserver.storage import changes
+from syncserver.storage import changes, trip
 from syncserver.storage.database import Database
 from tests.harness import Urls
 from tests.oracle import ground
@@ -122,7 +122,7 @@ class ByOffset(Way):
 
     async def read(self) -> list[str]:
         async with self._database.transaction(self._owners) as connection:
-            pages = await changes.since(connection, resources.catalog(), self._after)
+            pages = await trip.one(connection, changes.since(resources.catalog(), self._after))
         self._after = {owner: page.until for owner, page in pages.items()}
         return [change.key for page in pages.values() for change in page.changes]
 

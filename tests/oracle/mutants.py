@@ -1,16 +1,17 @@
 """Faults put into the change index and its read door on purpose: an oracle that does not see them is worth nothing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+import psycopg
 
 from syncserver.core.change import Page
 from syncserver.storage import changes
-from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
+from syncserver.storage.trip import Ask
 
-Read = Callable[..., Awaitable[dict[str, Page]]]
+Read = Callable[..., Ask[dict[str, Page]]]
 
 FLOOR_STAYS = """
 CREATE FUNCTION mutant_floor() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -40,25 +41,26 @@ END $$;
 """A row that changes owner is put into the new owner's log, and never taken out of the old one's."""
 
 
-@asynccontextmanager
-async def two_snapshots(server_url: str) -> AsyncIterator[Read]:
+@contextmanager
+def two_snapshots(owner_url: str) -> Iterator[Read]:
     """A read door that takes the entries from one snapshot and the head from the next."""
-    later = Database(server_url, connections=8)
+    with psycopg.connect(owner_url, autocommit=True) as later:
 
-    async def since(
-        connection: AsyncConnection,
-        catalog: Catalog,
-        after: Mapping[str, int],
-        resources: Sequence[str] | None = None,
-        limit: int = changes.PAGE_ROWS,
-    ) -> dict[str, Page]:
-        pages = await _since(connection, catalog, after, resources, limit)
-        async with later.transaction(list(after)) as second:
-            heads = await changes.heads(second, list(after))
-        return {owner: _under(page, heads.get(owner, 0)) for owner, page in pages.items()}
+        def since(
+            catalog: Catalog,
+            after: Mapping[str, int],
+            resources: Sequence[str] | None = None,
+            limit: int = changes.PAGE_ROWS,
+        ) -> Ask[dict[str, Page]]:
+            asked = _since(catalog, after, resources, limit)
 
-    yield since
-    await later.close()
+            def read(rows: Sequence[Any]) -> dict[str, Page]:
+                heads: dict[str, int] = dict(later.execute("SELECT owner, head FROM channels").fetchall())
+                return {owner: _under(page, heads.get(owner, 0)) for owner, page in asked.read(rows).items()}
+
+            return Ask(asked.statement, asked.arguments, read)
+
+        yield since
 
 
 _since = changes.since  # the run puts the mutant in its place

@@ -3,7 +3,7 @@
 Between comparisons some go on page by page through the open door, each page a snapshot of its own, as in real life.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -14,8 +14,9 @@ from syncserver.core.change import Page
 from syncserver.core.cursor import Cursor
 from syncserver.core.errors import Refetch
 from syncserver.engine.pull import Pull
-from syncserver.storage import changes
+from syncserver.storage import changes, trip
 from syncserver.storage.database import Database
+from syncserver.storage.trip import Ask
 from tests.oracle import truth
 from tests.oracle.acts import OWNERS
 from tests.oracle.clients import Client, Door
@@ -43,6 +44,9 @@ class _Within(Database):
         **_: Any,
     ) -> AsyncIterator[AsyncConnection]:
         yield self._connection
+
+    async def read(self, owners: Iterable[str], ask: Ask[Any]) -> Any:  # noqa: ARG002 - as above
+        return await trip.one(self._connection, ask)
 
 
 def snapshots(url: str) -> Database:
@@ -125,7 +129,7 @@ async def _side_by_side(connection: AsyncConnection, clients: dict[str, Client])
     """A page for each of several owners in one read, as the live feed has it; who is at the head then."""
     there = set[str]()
     after = {owner: client.offset for owner, client in clients.items()}
-    pages = await changes.since(connection, CATALOG, after)
+    pages = await trip.one(connection, changes.since(CATALOG, after))
     for owner, page in pages.items():
         client = clients[owner]
         try:

@@ -25,7 +25,7 @@ async def test_a_move_to_another_owner_that_leaves_no_removal_is_noticed(databas
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_head_and_entries_from_two_snapshots_are_noticed(database: Urls, seed: int):
-    async with mutants.two_snapshots(database.server) as read:
+    with mutants.two_snapshots(database.owner) as read:
         outcome = await run(Plan(seed, COMMITS, COMPARISONS, read=read), database)
     assert outcome.mismatches, lines(outcome)
     assert "the head is" in outcome.mismatches[0]

@@ -20,6 +20,7 @@ from syncserver.storage import changes, mutations, trip
 from syncserver.storage.changes import Entry
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
+from syncserver.storage.trip import Ask
 from tests.harness import Urls
 
 ADA, BEN = "user:ada", "user:ben"
@@ -39,7 +40,7 @@ async def read(
     server: Database, catalog: Catalog, after: int = 0, resources: list[str] | None = None, limit: int = 500
 ) -> Page:
     async with server.transaction([ADA]) as connection:
-        return (await changes.since(connection, catalog, {ADA: after}, resources, limit))[ADA]
+        return (await trip.one(connection, changes.since(catalog, {ADA: after}, resources, limit)))[ADA]
 
 
 def keys(page: Page) -> list[str]:
@@ -121,7 +122,7 @@ async def test_many_owners_are_read_in_one_snapshot_each_from_its_own_offset(ser
     put(sql, "a", "b")
     put(sql, "c", owner=BEN)
     async with server.transaction([ADA, BEN, "user:new"]) as connection:
-        pages = await changes.since(connection, catalog, {BEN: 0, ADA: 1, "user:new": 0})
+        pages = await trip.one(connection, changes.since(catalog, {BEN: 0, ADA: 1, "user:new": 0}))
     assert {owner: keys(page) for owner, page in pages.items()} == {ADA: ["b"], BEN: ["c"], "user:new": []}
     assert {owner: page.owner for owner, page in pages.items()} == {owner: owner for owner in pages}
     assert len({page.epoch for page in pages.values()}) == 1
@@ -130,14 +131,14 @@ async def test_many_owners_are_read_in_one_snapshot_each_from_its_own_offset(ser
 async def test_an_owner_that_the_transaction_does_not_name_has_an_empty_log(server: Database, catalog, sql):
     put(sql, "a")
     async with server.transaction([BEN]) as connection:
-        page = (await changes.since(connection, catalog, {ADA: 0}))[ADA]
+        page = (await trip.one(connection, changes.since(catalog, {ADA: 0})))[ADA]
         assert await changes.heads(connection, [ADA]) == {}
     assert (page.changes, page.head) == ([], 0)
 
 
 async def test_no_owner_at_all_is_no_page(server: Database, catalog):
     async with server.transaction([]) as connection:
-        assert await changes.since(connection, catalog, {}) == {}
+        assert await trip.one(connection, changes.since(catalog, {})) == {}
 
 
 # -- states ------------------------------------------------------------------
@@ -174,7 +175,7 @@ async def test_stamps_are_utc_whatever_the_time_zone_of_the_session(server: Data
     )
     async with server.transaction([ADA]) as connection:
         await connection.execute(sa.text("SET LOCAL timezone = 'Asia/Kathmandu'"))
-        change = (await changes.since(connection, catalog, {ADA: 0}))[ADA].changes[0]
+        change = (await trip.one(connection, changes.since(catalog, {ADA: 0})))[ADA].changes[0]
     assert orjson.loads(change.data or "")["updated_at"] == "2026-03-01T08:15:00.000120Z"
     assert change.updated_at == STAMP
 
@@ -267,7 +268,7 @@ async def test_a_page_is_read_by_the_index_on_owner_and_offset(server: Database,
         sql.execute("ANALYZE changes")
         sql.execute("ANALYZE channels")
     async with server.transaction(FULL) as connection:
-        shown = await plan(connection, catalog)
+        _, shown = await trip.go(connection, prepared(catalog), EXPLAINED)
     assert "on changes_owner_offset_key" in shown or "using changes_owner_offset_key" in shown
     assert "changes_pkey" not in shown
     for table in ("changes", "mutations", "reading_progress"):
@@ -280,8 +281,8 @@ async def test_a_plan_for_any_page_goes_by_the_same_indexes_whatever_there_was_w
 ):
     if analysed:
         sql.execute("ANALYZE changes, channels, mutations, reading_progress")  # they are empty: nothing looks cheap
-    async with server.transaction(FULL, planned=True) as connection:
-        shown = await plan(connection, catalog)
+    await server.read(FULL, prepared(catalog))
+    shown = await server.read(FULL, EXPLAINED)
     assert "$3" in shown, "it is for these parameters alone"
     for index in ("changes_owner_offset_key", "channels_pkey", "mutations_owner_offset_idx"):
         assert f"Index Scan using {index}" in shown
@@ -294,9 +295,9 @@ async def test_a_plan_is_made_anew_after_its_time_and_sees_what_there_is_by_then
 ):
     server = Database(database.server, connections=1, plans_s=plans_s)
     try:
+        await server.read(FULL, prepared(catalog))
         for filled in (False, True):
-            async with server.transaction(FULL, planned=True) as connection:
-                shown = await plan(connection, catalog, prepare=not filled)
+            shown = await server.read(FULL, EXPLAINED)
             assert ("using reading_progress_pkey" in shown) is (filled and anew)
             sql.execute("""
                 INSERT INTO reading_progress (owner, publication_id)
@@ -319,17 +320,20 @@ def full(sql: psycopg.Connection) -> None:
     """)
 
 
-async def plan(connection: AsyncConnection, catalog: Catalog, *, prepare: bool = True) -> str:
-    """How a page of two owners is read here; `prepare` the statement first."""
-    if prepare:
-        text = changes._since(catalog).text
-        for number, name in enumerate(("owners", "offsets", "resources", "count"), 1):
-            text = text.replace(f":{name}", f"${number}")
-        await connection.exec_driver_sql(f"PREPARE page AS {text}")
-    shown = await connection.exec_driver_sql(
-        "EXPLAIN EXECUTE page ('{user:1,user:2}', '{990,0}', '{progress,sessions}', 500)"
-    )
-    return "\n".join(shown.scalars())
+def prepared(catalog: Catalog) -> Ask[None]:
+    """Makes the statement known as `page` on this connection."""
+    text = changes._since(catalog).text
+    for number, name in enumerate(("owners", "offsets", "resources", "count"), 1):
+        text = text.replace(f":{name}", f"${number}")
+    return Ask(sa.text(f"PREPARE page AS {text}"), {})
+
+
+EXPLAINED = Ask(
+    sa.text("EXPLAIN EXECUTE page ('{user:1,user:2}', '{990,0}', '{progress,sessions}', 500)"),
+    {},
+    lambda rows: "\n".join(row[0] for row in rows),
+)
+"""How a page of two owners is read there."""
 
 
 # -- the law -----------------------------------------------------------------
@@ -412,7 +416,7 @@ class Client:
     async def catch_up(self, connection: AsyncConnection, catalog: Catalog) -> None:
         behind = self.cursors
         while behind:
-            pages = await changes.since(connection, catalog, behind, limit=self._limit)
+            pages = await trip.one(connection, changes.since(catalog, behind, limit=self._limit))
             for page in pages.values():
                 self._apply(page)
             behind = {owner: page.until for owner, page in pages.items() if page.more}
@@ -485,7 +489,7 @@ async def test_offsets_that_were_seen_once_are_never_filled_in_behind_the_reader
     with _writers(database.owner, seed=100) as threads:
         while any(thread.is_alive() for thread in threads):
             async with server.transaction(OWNERS) as connection:
-                pages = await changes.since(connection, catalog, client.cursors, limit=5)
+                pages = await trip.one(connection, changes.since(catalog, client.cursors, limit=5))
             for page in pages.values():
                 client._apply(page)
     await _checked(server, catalog, client)

@@ -50,12 +50,13 @@ def _waits(kind: str) -> str:
 # -- connections -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [{}, {"planned": True}, {"queue": True, "many": True}], ids=str)
-async def test_nothing_is_compiled(server: Database, kind: dict[str, bool]):
+async def test_nothing_is_compiled(server: Database):
     """Of a PostgreSQL that can, as most distributions have it, each read would take a hundred times as long."""
-    owners = Turns([ADA]) if kind.get("many") else [ADA]
-    async with server.transaction(owners, **kind) as connection:
-        assert await trip.one(connection, Ask(sa.text("SHOW jit"), {}, lambda rows: rows[0][0])) == "off"
+    shown: Ask[str] = Ask(sa.text("SHOW jit"), {}, lambda rows: rows[0][0])
+    assert await server.read([ADA], shown) == "off"
+    for owners, many in (([ADA], False), (Turns([ADA]), True)):
+        async with server.transaction(owners, queue=many, many=many) as connection:
+            assert await trip.one(connection, shown) == "off"
 
 
 # -- commit and rollback -----------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from syncserver.core import digest
 from syncserver.core.values import Digest
-from syncserver.storage import changes, digests
+from syncserver.storage import changes, digests, trip
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 
@@ -33,7 +33,7 @@ async def standing(server: Database, *resources: str, owner: str = ADA) -> diges
 async def delivered(server: Database, catalog: Catalog, owner: str = ADA) -> Digest:
     """The digest that a client makes of everything that the read door gives it."""
     async with server.transaction([owner]) as connection:
-        page = (await changes.since(connection, catalog, {owner: 0}, limit=1000))[owner]
+        page = (await trip.one(connection, changes.since(catalog, {owner: 0}, limit=1000)))[owner]
     return digest.of(digest.row(c.resource, c.key, c.offset, c.updated_at) for c in page.changes if c.op == "put")
 
 

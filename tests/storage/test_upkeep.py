@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from syncserver.core.change import Change
-from syncserver.storage import changes, diagnosis, schema, upkeep
+from syncserver.storage import changes, diagnosis, schema, trip, upkeep
 from syncserver.storage.database import Database
 from syncserver.storage.resource import Catalog
 from tests.harness import Urls
@@ -35,7 +35,7 @@ async def mended(owning: Database, catalog: Catalog) -> int:
 
 async def news(server: Database, catalog: Catalog, after: int, owner: str = ADA) -> list[Change]:
     async with server.transaction([owner]) as connection:
-        return list((await changes.since(connection, catalog, {owner: after}))[owner].changes)
+        return list((await trip.one(connection, changes.since(catalog, {owner: after})))[owner].changes)
 
 
 def head(sql: psycopg.Connection) -> int:
