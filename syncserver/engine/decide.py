@@ -208,13 +208,14 @@ def canonical(resource: Resource, key: str) -> str:
 
 def understood(item: Item) -> Item:
     """The item with its fields validated, once none depends on a temporary name; raises Invalid or TooLarge."""
-    within, data = item.resource.within, item.mutation.data
-    if within is not None and data is not None:
-        data = within.local(item.key, data, whole=item.mutation.op == "put")
-        item = replace(item, mutation=item.mutation.model_copy(update={"data": data}))
-    if item.mutation.op != "put":
-        return item
-    return replace(item, fields=validated(item.resource, data or {}, item.given, item.stamp))
+    resource, mutation = item.resource, item.mutation
+    if resource.within is not None and mutation.data is not None:
+        data = resource.within.local(item.key, mutation.data, whole=mutation.op == "put")
+        mutation = mutation.model_copy(update={"data": data})
+    fields = None
+    if mutation.op == "put":
+        fields = validated(resource, mutation.data or {}, frozenset(mutation.data or ()), item.stamp)
+    return Item(item.sender, mutation, resource, item.stamp, fields, item.key, item.named)
 
 
 def refused(sender: Sender, raw: Mapping[str, Any], error: SyncError) -> Refused | None:
@@ -255,7 +256,9 @@ def decide(item: Item, current: Current | None, parent: Current | None = None) -
     if parent is not None and parent.stored is not None and (before is None or before.fields is None):
         item = _inherited(item, parent.stored.fields)
     incoming = _incoming(item, before)
-    resolution = _consistent(item, item.resource.resolver.resolve(before, incoming, policy))
+    resolution = item.resource.resolver.resolve(before, incoming, policy)
+    if resolution.version is not incoming:
+        resolution = _consistent(item, resolution)
     conflict = None
     if before is not None and resolution.concurrent:
         loser = before if resolution.accepted else incoming

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ async def test_the_visitor_s_offsets_mean_nothing_in_the_reader_s_log(
         await phone.put("progress", "moby-dick", {"percentage": 0.1})
         await shown(phone, {"moby-dick": 0.1})
         proxy.down = True
-        phone.enqueue(put(0.2))
+        phone.enqueue(put(0.2, updated_at=datetime.now(UTC) - timedelta(minutes=1)))
         stood_at = phone.rows["progress", "moby-dick"].offset
         [waiting] = phone._core.outbox._entries.values()
         assert waiting.base == stood_at == 2
