@@ -12,6 +12,7 @@ from typing import Protocol
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import pq
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -149,7 +150,8 @@ async def _ended(connection: AsyncConnection, *, commit: bool) -> None:
     raw = await trip.driver(connection)
     if connection.in_transaction():
         await (connection.commit() if commit else connection.rollback())
-    await (raw.commit() if commit else raw.rollback())
+    if raw.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+        await (raw.commit() if commit else raw.rollback())
 
 
 async def _dropped(connection: AsyncConnection) -> None:

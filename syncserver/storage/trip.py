@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 _KNOWN = "statements that are prepared"
+_DRIVER = "the driver's connection"
 _DIALECT = dialect.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call] # as SQLAlchemy has it
 _FAILED = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED})
 _STALE = b"0A000"
@@ -72,8 +73,10 @@ def prepare(connection: AsyncConnection) -> None:
 
 
 async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection:
-    """The driver's connection under this one."""
-    raw = (await connection.get_raw_connection()).driver_connection
+    """The driver's connection under this one; asked for once, as that takes a greenlet."""
+    raw = connection.info.get(_DRIVER)
+    if raw is None:
+        raw = connection.info[_DRIVER] = (await connection.get_raw_connection()).driver_connection
     if not isinstance(raw, psycopg.AsyncConnection):
         raise TypeError(type(raw))
     return raw
