@@ -24,6 +24,7 @@ from syncserver.core.errors import (
     Unauthorised,
     Unavailable,
 )
+from syncserver.storage.database import Contention
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -89,10 +90,14 @@ def install(app: FastAPI) -> None:
         headers = {"Allow": _allowed(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
         return answer(document, status, headers)
 
+    async def locked_out(_: Request, __: Exception) -> Response:
+        return problem(Unavailable("Somebody else was in the way for too long; nothing was changed, try again."))
+
     async def fault(_: Request, __: Exception) -> Response:
         return problem(SyncError("The server made a mistake; its log says which."))
 
     app.add_exception_handler(SyncError, ours)
+    app.add_exception_handler(Contention, locked_out)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, theirs)
     app.add_exception_handler(Exception, fault)

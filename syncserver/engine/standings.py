@@ -5,11 +5,9 @@ What is kept is true until its doorbell rings, as long as doorbells are heard; a
 
 import asyncio
 from collections.abc import Collection, Mapping
-from functools import partial
 from itertools import islice
 
 from syncserver.core.errors import Unavailable
-from syncserver.engine.again import again
 from syncserver.storage import revocations
 from syncserver.storage.database import Database
 from syncserver.storage.revocations import Standing
@@ -78,7 +76,7 @@ class Standings:
     async def _read(self, owners: Collection[str]) -> Mapping[str, Standing]:
         """Of each owner, nothing where the database is away."""
         try:
-            return await again(partial(self._database.read, [], revocations.standings(owners)))
+            return await self._database.read([], revocations.standings(owners))
         except Unavailable:
             return {}
 

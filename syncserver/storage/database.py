@@ -33,6 +33,7 @@ _RETRY = (SERIALIZATION, "40P01", LOCKED, UNIQUE)
 _ONLY_IF_ASKED = 2**31 - 1
 """Of statements on a lasting connection, only those stay prepared that say so: for the others, no plan is kept."""
 
+_LOCKED_OUT = "Somebody has locked a table for long; try again."
 _NOT_NOW = ("25006", "0A000")
 """Read-only, and not possible here: what a database that is recovering says of writes and of unlogged tables (and one
 that was just migrated, of a plan that it had kept)."""
@@ -187,7 +188,8 @@ class Database:
                 found = await trip.go(connection, *first, begin, ask, commit=True)
         except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
             _silence(error)
-            raise _judged(error) from error
+            judged = _judged(error)
+            raise Unavailable(_LOCKED_OUT) if isinstance(judged, Contention) else judged from error
         return found[-1]  # type: ignore[no-any-return] # its own kind
 
 
