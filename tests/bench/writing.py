@@ -118,6 +118,7 @@ def written(scale: Scale) -> Found:
 
 def _loaded(server: Product, rate: float, per_push: int, scale: Scale, count: int = 1) -> list[Turn]:
     """So many writes a second, evenly, each to both devices of its reader."""
+    server.age()
     script = list(scripts.devices(server, fresh(OWNERS), _BOTH))
     seconds = scale.seconds + _WARM_S
     return turns(server, script, count, rate=rate, per_push=per_push, seconds=seconds, warm=_WARM_S)
