@@ -25,7 +25,7 @@ from tests.bench.watched import PING_S
 
 GONE_S = 60.0  # a device that vanished is noticed within 30 s, one that takes nothing too
 FIRST_FEW = 10
-CROWD, ROUNDS = 40, 5  # requests that fill the pool of the database's connections
+CROWD, ROUNDS = 80, 5  # requests that take every connection to the database
 
 
 @dataclass(slots=True)
@@ -111,10 +111,12 @@ async def soaked(
 
 
 async def _crowd(url: str, secret: bytes) -> None:
-    """Many requests at once: afterwards the pool holds as many connections as it ever will."""
+    """Many requests at once: afterwards the server holds as many connections to the database as it ever will."""
     token = tokens.mint(secret, "nobody", datetime.now(UTC), timedelta(minutes=5))
     headers = {"Authorization": f"Bearer {token}"}
     limits = httpx.Limits(max_connections=CROWD)
     async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30) as http:
         for _ in range(ROUNDS):
-            await asyncio.gather(*(http.get("/api/v1/changes") for _ in range(CROWD)))
+            await asyncio.gather(
+                *(http.get(f"/api/v1/{what}") for what in ("changes", "progress") for _ in range(CROWD // 2))
+            )
