@@ -67,7 +67,7 @@ class Listener:
         libpq is read directly: psycopg's own iterator loses what arrives while nobody iterates (psycopg #962).
         """
         loop, socket, ended = asyncio.get_running_loop(), connection.fileno(), asyncio.Future[None]()
-        loop.add_reader(socket, self._readable, connection, ended)
+        loop.add_reader(socket, self._readable, connection, socket, ended)
         try:
             self._heard = True
             while self._heard:
@@ -76,15 +76,17 @@ class Listener:
                 if ended.done():
                     ended.result()
         finally:
-            loop.remove_reader(socket)
+            if not ended.done():
+                loop.remove_reader(socket)
 
-    def _readable(self, connection: psycopg.AsyncConnection, ended: asyncio.Future[None]) -> None:
+    def _readable(self, connection: psycopg.AsyncConnection, socket: int, ended: asyncio.Future[None]) -> None:
+        """What goes wrong is raised where the line is waited for; by then its file may be somebody else's."""
         self._heard = True
         try:
             self._read(connection)
-        except Exception as error:  # noqa: BLE001 - it is raised where the line is waited for
-            if not ended.done():
-                ended.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            asyncio.get_running_loop().remove_reader(socket)
+            ended.set_exception(error)
 
     def _read(self, connection: psycopg.AsyncConnection) -> None:
         connection.pgconn.consume_input()

@@ -2,6 +2,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -95,6 +96,26 @@ async def test_after_its_connection_was_ended_it_listens_again_and_says_so_each_
             await ears.standing.acquire()
             await write(database.owner, WRITE, "user:ada")
             assert await ears.rung.get() == "user:ada"
+
+
+async def test_a_line_that_ended_is_let_go_of_at_once(database: Urls):
+    """Libpq has closed its file: whoever is accepted next gets that number."""
+    ears, watched = Ears(database.server), list[bool]()
+    selector: Any = asyncio.get_running_loop()._selector  # type: ignore[attr-defined] # as asyncio has it
+    readable = ears.listener._readable
+
+    def noted(connection: psycopg.AsyncConnection, socket: int, ended: asyncio.Future[None]) -> None:
+        readable(connection, socket, ended)
+        watched.append(socket in selector.get_map())
+
+    ears.listener._readable = noted  # type: ignore[method-assign]
+    async with await ears.listener._connected() as connection:
+        hearing = asyncio.create_task(ears.listener._hear(connection))
+        await asyncio.sleep(0)
+        await write(database.owner, END)
+        with pytest.raises(psycopg.OperationalError):
+            await hearing
+    assert watched[-1] is False
 
 
 async def test_without_a_database_it_keeps_trying(caplog: pytest.LogCaptureFixture):
