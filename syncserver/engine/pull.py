@@ -40,10 +40,8 @@ class Pull:
     ) -> Page:
         """A page of the owner's log after the cursor (None: from the beginning); raises Refetch, Unavailable."""
         after = cursor.offset if cursor else 0
-        wanted = sorted(resources) if resources is not None else None
         with self._ends.reading(owner) as found:
-            pages = await self._database.read([owner], changes.since(self.catalog, {owner: after}, wanted, limit))
-            page = pages[owner]
+            page = (await self.pages({owner: after}, resources, limit))[owner]
             found(page)
         if cursor is not None:
             cursor.check(page.epoch, owner, page.floor, page.head)

@@ -3,8 +3,8 @@
 Row-level security shows a transaction the rows of the owners that it was begun for, and no others.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -158,7 +158,7 @@ class Database:
         Raises Contention where trying again helps, Unavailable where the database is away, RefusedError for values
         that it does not take, Unauthorised for a session that has ended.
         """
-        try:
+        with _as_ours():
             if many and isinstance(owners, Turns):
                 async with self._writing.one() as (connection, first):
                     await _asked(connection, owners, first, many=True)
@@ -172,9 +172,6 @@ class Database:
                 if queue and not isinstance(owners, Turns):
                     await connection.execute(_QUEUE, {"owners": list(owners)})
                 yield connection
-        except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
-            _silence(error)
-            raise _judged(error) from error
 
     async def read(self, owners: Iterable[str], ask: Ask[T]) -> T:
         """What one statement gives that sees the rows of `owners` and changes nothing, in one round trip.
@@ -184,12 +181,11 @@ class Database:
         """
         begin: Ask[None] = Ask(_BEGIN_READ, {"owners": trip.array(owners)})
         try:
-            async with self._reading.one() as (connection, first):
-                found = await trip.go(connection, *first, begin, ask, commit=True)
-        except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
-            _silence(error)
-            judged = _judged(error)
-            raise Unavailable(_LOCKED_OUT) if isinstance(judged, Contention) else judged from error
+            with _as_ours():
+                async with self._reading.one() as (connection, first):
+                    found = await trip.go(connection, *first, begin, ask, commit=True)
+        except Contention as locked:
+            raise Unavailable(_LOCKED_OUT) from locked
         return found[-1]  # type: ignore[no-any-return] # its own kind
 
 
@@ -217,6 +213,16 @@ async def _asked(connection: AsyncConnection, turns: Turns, first: Sequence[Ask[
     arguments = {"owners": trip.array(turns), "many": "on" if many else "off"}
     locks = Ask(_ASK, arguments, lambda rows: frozenset(rows[0][3]))
     turns.busy, *turns.told = (await trip.go(connection, *first, locks, *turns.asks))[len(first) :]
+
+
+@contextmanager
+def _as_ours() -> Iterator[None]:
+    """What SQLAlchemy and the driver raise, as what a caller can do about it."""
+    try:
+        yield
+    except (SQLAlchemyError, psycopg.OperationalError, OSError) as error:
+        _silence(error)
+        raise _judged(error) from error
 
 
 def _silence(error: Exception) -> None:

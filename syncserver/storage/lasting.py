@@ -86,7 +86,8 @@ class Lasting:
     @asynccontextmanager
     async def one(self) -> AsyncIterator[tuple[AsyncConnection, list[Ask[None]]]]:
         """A connection for one transaction, which ends with the block, and what to ask on it first."""
-        await self._turn()
+        async with asyncio.timeout(self._wait_s):
+            await self._free.acquire()
         self.in_use += 1
         try:
             one = await self._taken()
@@ -106,13 +107,6 @@ class Lasting:
         resting, self._resting = self._resting, []
         for one in resting:
             await _dropped(one.connection)
-
-    async def _turn(self) -> None:
-        if self._free.locked():
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        else:
-            await self._free.acquire()
 
     async def _taken(self) -> _One:
         while self._resting:

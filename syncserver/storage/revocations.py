@@ -49,20 +49,13 @@ class Standing:
         return self.before is not None and (issued_at is None or issued_at < self.before)
 
 
-_GOOD = Standing()
-"""How nearly everybody stands."""
-
-
 def standings(owners: Collection[str]) -> Ask[dict[str, Standing]]:
     """How each of these owners stands, in any transaction."""
     return Ask(_STANDING, {"owners": trip.array(owners)}, _standings)
 
 
 def _standings(rows: Sequence[Any]) -> dict[str, Standing]:
-    return {
-        owner: Standing(state, frozenset(token_ids), before) if state != "open" or token_ids or before else _GOOD
-        for owner, state, token_ids, before in rows
-    }
+    return {owner: Standing(state, frozenset(token_ids), before) for owner, state, token_ids, before in rows}
 
 
 async def revoke(connection: AsyncConnection, owner: str, token_id: str, expires_at: datetime = FOR_GOOD) -> None:
